@@ -45,9 +45,9 @@ func EntryCost(n int) int {
 	return n + keys + 4*KeyOverhead + tileCost
 }
 
-// RowCost is the cost of a row and its hash row.
+// RowCost is the cost of a row, its hash row and its mark in a feed.
 func RowCost(key string, value []byte) int {
-	return 2*(1+len(key)) + rowHeader + len(value) + 32 + 2*KeyOverhead
+	return 2*(1+len(key)) + rowHeader + len(value) + 32 + FeedMarkSize + 2*KeyOverhead
 }
 
 // BodyCost is the cost of a sealed body of n octets.
@@ -286,6 +286,7 @@ func (d *batchDecoder) uint64() uint64 {
 // KVs is everything the queryable store holds of the batch, see the keyspace. Entries must carry their derived fields and
 // Tiles every tile the batch completes. Keys are fresh; values may alias the batch.
 func (b *Batch) KVs() []KV {
+	marks := b.feedMarks()
 	kvs := make([]KV, 0, 4*len(b.Entries)+2*len(b.Rows)+len(b.Bodies)+len(b.Tiles)+2)
 	for i := range b.Entries {
 		e, index := &b.Entries[i], b.First+uint64(i)
@@ -294,7 +295,7 @@ func (b *Batch) KVs() []KV {
 			KV{EntryKey(index), e.Raw},
 			KV{DedupKeyOf(e.Dedup), at},
 			KV{LeafKey(e.Leaf), at},
-			KV{FeedKey(e.Subject, index), nil})
+			KV{FeedKey(e.Subject, index), marks[index]})
 	}
 	for i := range b.Rows {
 		r := b.Rows[i]
@@ -312,4 +313,21 @@ func (b *Batch) KVs() []KV {
 		kvs = append(kvs, KV{CommitKey(b.First), row.Marshal()})
 	}
 	return append(kvs, KV{HeadKey(), MarshalHead(b.Head, b.Checkpoint)})
+}
+
+// feedMarks collects, for each entry of the batch that justifies rows of it, their marks.
+func (b *Batch) feedMarks() map[uint64][]byte {
+	var marks map[uint64][]byte
+	for i := range b.Rows {
+		r := &b.Rows[i]
+		if !r.Justified || r.JustifiedBy < b.First {
+			continue // an entry of an earlier batch: its feed key is written and stays as it is
+		}
+		if marks == nil {
+			marks = make(map[uint64][]byte)
+		}
+		mark := FeedMark(r.Key)
+		marks[r.JustifiedBy] = append(marks[r.JustifiedBy], mark[:]...)
+	}
+	return marks
 }

@@ -12,7 +12,7 @@ import (
 //	e index8                entry bytes
 //	d dedup16               index8 of the entry with that DedupKey
 //	l leaf16                index8 of the entry with that leaf hash
-//	f subject16 index8      empty; the feed of a subject, in index order
+//	f subject16 index8      the feed of a subject, in index order; the value is a FeedMark for each row the entry justifies
 //	t level1 index8         full tile, 8192 octets
 //	c first8                commit row: count, registration time, group number
 //	r key                   row: version, justification, value
@@ -70,6 +70,16 @@ func ParseFeedKey(key []byte) (uint64, error) {
 		return 0, fmt.Errorf("ledger: feed key of %d octets: %w", len(key), ErrIntegrity)
 	}
 	return binary.BigEndian.Uint64(key[1+truncated:]), nil
+}
+
+// FeedMarkSize is the size of a FeedMark in octets.
+const FeedMarkSize = 8
+
+// FeedMark is the mark that an entry's feed key carries for a row it justifies. A row is stale if an entry above the one
+// that justifies it carries the row's mark in the same feed.
+func FeedMark(key string) [FeedMarkSize]byte {
+	sum := sha256.Sum256([]byte(key))
+	return [FeedMarkSize]byte(sum[:])
 }
 
 // TileKey is the key of the full tile at level and index.
