@@ -1,0 +1,25 @@
+package jws
+
+// Typ is the `typ` header of an artifact; each endpoint accepts exactly one (RFC 8725 3.11).
+type Typ string
+
+// The typ table. Values are pairwise distinct; every one has its own endpoint or place.
+const (
+	TypStatus               Typ = "mission-status-response+jwt"
+	TypProjection           Typ = "mission-projection+jwt"
+	TypDerivationReceipt    Typ = "mission-derivation-receipt+jwt"
+	TypAgreement            Typ = "mission-federation-agreement+jwt"
+	TypClientAuthentication Typ = "client-authentication+jwt"
+	TypMandate              Typ = "mission-mandate+jwt"
+	TypGrant                Typ = "oauth-id-jag+jwt"
+	TypIssuanceGrant        Typ = "mission-issuance-grant+jwt"
+	TypJoin                 Typ = "mission-join+jwt"
+	TypSecurityEvent        Typ = "secevent+jwt"
+	TypStatusList           Typ = "statuslist+jwt"
+	TypConsentEvidence      Typ = "mission-consent-evidence+jws"
+	TypWorkProduct          Typ = "mission-work-product-binding+jwt"
+	TypDPoP                 Typ = "dpop+jwt"
+)
+
+// ContentType is the media type under which the artifact travels alone.
+func (t Typ) ContentType() string { return "application/" + string(t) }

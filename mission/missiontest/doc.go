@@ -1,0 +1,2 @@
+// Package missiontest builds values for tests: a valid intent, entries, an active record. Imported by tests only.
+package missiontest
