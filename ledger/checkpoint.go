@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -99,32 +98,26 @@ func SignCheckpoint(c Checkpoint, signers ...note.Signer) ([]byte, error) {
 // signed it, and every line by a known verifier must verify; lines by unknown keys are ignored. Verifiers with other
 // names (witnesses) never stand in for the log.
 func OpenCheckpoint(text []byte, origin string, verifiers ...note.Verifier) (Checkpoint, error) {
-	c, _, err := openCheckpoint(text, origin, verifiers)
-	return c, err
-}
-
-// openCheckpoint is OpenCheckpoint that also returns the note with its verified signatures.
-func openCheckpoint(text []byte, origin string, verifiers []note.Verifier) (Checkpoint, *note.Note, error) {
 	if len(text) > MaxNoteSize {
-		return Checkpoint{}, nil, fmt.Errorf("%w: note of %d octets", ErrCheckpoint, len(text))
+		return Checkpoint{}, fmt.Errorf("%w: note of %d octets", ErrCheckpoint, len(text))
 	}
 	n, err := note.Open(text, note.VerifierList(verifiers...))
 	if err != nil {
-		return Checkpoint{}, nil, fmt.Errorf("ledger: checkpoint: %w", noteError(err))
+		return Checkpoint{}, fmt.Errorf("ledger: checkpoint: %w", noteError(err))
 	}
 	c, err := parseCheckpointText(n.Text)
 	if err != nil {
-		return Checkpoint{}, nil, err
+		return Checkpoint{}, err
 	}
 	if c.Origin != origin {
-		return Checkpoint{}, nil, fmt.Errorf("%w: origin %q, want %q", ErrCheckpoint, c.Origin, origin)
+		return Checkpoint{}, fmt.Errorf("%w: origin %q, want %q", ErrCheckpoint, c.Origin, origin)
 	}
 	for _, s := range n.Sigs {
 		if s.Name == origin {
-			return c, n, nil
+			return c, nil
 		}
 	}
-	return Checkpoint{}, nil, fmt.Errorf("%w: checkpoint not signed by the log", ErrSignature)
+	return Checkpoint{}, fmt.Errorf("%w: checkpoint not signed by the log", ErrSignature)
 }
 
 // noteError gives failures of note.Open about signatures the identity ErrSignature, and the others ErrCheckpoint.
@@ -141,9 +134,6 @@ func noteError(err error) error {
 func parseNote(text []byte) (Checkpoint, *note.Note, error) {
 	if len(text) > MaxNoteSize {
 		return Checkpoint{}, nil, fmt.Errorf("%w: note of %d octets", ErrCheckpoint, len(text))
-	}
-	if bytes.IndexByte(text, '\r') >= 0 {
-		return Checkpoint{}, nil, fmt.Errorf("%w: carriage return", ErrCheckpoint)
 	}
 	var unverified *note.UnverifiedNoteError
 	if _, err := note.Open(text, nil); !errors.As(err, &unverified) {

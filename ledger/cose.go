@@ -29,6 +29,9 @@ const SignatureSize = 64
 // ErrSignature: a well-formed object was not signed by the key it was checked with.
 var ErrSignature = errors.New("ledger: signature does not verify")
 
+// ErrUnknownKey: the kid of an object names none of the trusted keys. Nothing is known about the signature.
+var ErrUnknownKey = errors.New("ledger: unknown key")
+
 // errKeyType: neither an Ed25519 nor a valid P-256 public key.
 var errKeyType = errors.New("ledger: unsupported public key")
 

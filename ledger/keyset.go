@@ -139,6 +139,15 @@ func ParseKeySet(data []byte) (KeySet, error) {
 		return nil, fmt.Errorf("ledger: key set of %d octets: %w", len(data), ErrTooLarge)
 	}
 	r := cborReader{rest: data}
+	keys := r.keySet()
+	if err := r.end(); err != nil {
+		return nil, fmt.Errorf("ledger: key set: %w", err)
+	}
+	return keys, nil
+}
+
+// keySet reads a COSE_KeySet of distinct keys.
+func (r *cborReader) keySet() KeySet {
 	n := r.array(maxKeys)
 	if r.err == nil && n == 0 {
 		r.fail("empty key set")
@@ -147,18 +156,15 @@ func ParseKeySet(data []byte) (KeySet, error) {
 	for range n {
 		k := r.coseKey()
 		if r.err != nil {
-			break
+			return nil
 		}
 		if _, dup := keys.Find(k.ID); dup {
 			r.fail("key named twice")
-			break
+			return nil
 		}
 		keys = append(keys, k)
 	}
-	if err := r.end(); err != nil {
-		return nil, fmt.Errorf("ledger: key set: %w", err)
-	}
-	return keys, nil
+	return keys
 }
 
 // coseKey reads one COSE_Key in the form appendKeyParams writes and checks its kid.

@@ -28,8 +28,8 @@ func VerifyInclusion(leaf Hash, index, size uint64, path []Hash, root Hash) erro
 	return nil
 }
 
-// RootFromInclusion returns the root that an inclusion path leads to. It refuses an index outside the tree and a path of
-// the wrong length.
+// RootFromInclusion returns the root that an inclusion path leads to. It refuses an index outside the tree and a path
+// of the wrong length.
 func RootFromInclusion(leaf Hash, index, size uint64, path []Hash) (Hash, error) {
 	if index >= size {
 		return Hash{}, fmt.Errorf("%w: index %d in a tree of size %d", ErrProof, index, size)
@@ -49,8 +49,8 @@ func RootFromInclusion(leaf Hash, index, size uint64, path []Hash) (Hash, error)
 }
 
 // VerifyConsistency checks that the tree of size from and root rootFrom is a prefix of the tree of size to and root
-// rootTo (RFC 9162 2.1.4.2). Sizes satisfy 1 <= from <= to: the empty tree is a prefix of everything and proves nothing,
-// so it is refused. The path between equal sizes is empty. It does not allocate unless it fails.
+// rootTo (RFC 9162 2.1.4.2). Sizes satisfy 1 <= from <= to: the empty tree is a prefix of everything and proves
+// nothing, so it is refused. The path between equal sizes is empty. It does not allocate unless it fails.
 func VerifyConsistency(from, to uint64, path []Hash, rootFrom, rootTo Hash) error {
 	switch {
 	case from == 0 || from > to:
