@@ -174,6 +174,7 @@ const (
 	cwtSubject  = 2
 	cwtIssuedAt = 6
 	cwtFeedSeq  = -65537 // private use: see ReceiptClaims.FeedSeq
+	cwtFeedSize = -65538 // private use: see ReceiptClaims.FeedSize
 
 	hashAlgSHA256 = -16
 

@@ -17,6 +17,10 @@ type ReceiptClaims struct {
 	// FeedSeq, if present, is how many entries with this subject the log had registered before this one. It is CWT claim
 	// -65537, from the range for private use. The tree does not prove it; two receipts let an auditor see a gap.
 	FeedSeq *uint64
+	// FeedSize, if present, is how many entries with this subject are in the tree of the receipt; it goes with FeedSeq. It
+	// is CWT claim -65538. The tree does not prove it either, but nobody between the log and the auditor can cut off the
+	// end of a feed unseen.
+	FeedSize *uint64
 }
 
 // Inclusion says that entry number Index is in the tree of size Size. Path is for VerifyInclusion.
@@ -33,7 +37,7 @@ type Consistency struct {
 
 // A Receipt is a COSE receipt of inclusion (RFC 9942, verifiable data structure 1, RFC9162_SHA256):
 //
-//	18([<<{1: alg, 4: kid, 15: {1: iss, 2: sub, 6: iat, ? -65537: feed seq}, 395: 1}>>,
+//	18([<<{1: alg, 4: kid, 15: {1: iss, 2: sub, 6: iat, ? -65537: feed seq, ? -65538: feed size}, 395: 1}>>,
 //	    {396: {-1: [<<[size, index, [+ hash]]>>]}}, null, signature])
 //
 // The signed payload is detached: it is the root that the path leads to. A receipt has exactly one proof, and trees of
@@ -151,12 +155,18 @@ func appendReceiptHeader(b []byte, c ReceiptClaims, s Signer) ([]byte, error) {
 	if c.FeedSeq != nil {
 		pairs++
 	}
+	if c.FeedSize != nil {
+		pairs++
+	}
 	b = appendItemHead(b, cborMap, pairs)
 	b = appendText(appendInt(b, cwtIssuer), c.Issuer)
 	b = appendText(appendInt(b, cwtSubject), c.Subject)
 	b = appendInt(appendInt(b, cwtIssuedAt), c.IssuedAt)
 	if c.FeedSeq != nil {
 		b = appendItemHead(appendInt(b, cwtFeedSeq), cborUint, *c.FeedSeq)
+	}
+	if c.FeedSize != nil {
+		b = appendItemHead(appendInt(b, cwtFeedSize), cborUint, *c.FeedSize)
 	}
 	return appendInt(appendInt(b, coseVDS), vdsRFC9162SHA256), nil
 }
@@ -170,6 +180,9 @@ func (c *ReceiptClaims) check() error {
 	}
 	if c.IssuedAt <= 0 || c.IssuedAt > maxTime {
 		return fmt.Errorf("iat %d out of range", c.IssuedAt)
+	}
+	if c.FeedSize != nil && (c.FeedSeq == nil || *c.FeedSize <= *c.FeedSeq) {
+		return fmt.Errorf("feed size without a smaller feed seq")
 	}
 	return nil
 }
@@ -271,21 +284,24 @@ func (p *receiptParts) parseHeader() error {
 	r.label(coseKID)
 	p.kid = r.keyID()
 	r.label(coseCWTClaims)
-	pairs := r.mapOf(4)
+	pairs := r.mapOf(5)
 	r.label(cwtIssuer)
 	p.claims.Issuer = r.text(maxClaim)
 	r.label(cwtSubject)
 	p.claims.Subject = r.text(maxClaim)
 	r.label(cwtIssuedAt)
 	p.claims.IssuedAt = int64(r.uint(maxTime))
-	switch pairs {
-	case 3:
-	case 4:
-		r.label(cwtFeedSeq)
-		seq := r.uint(^uint64(0))
-		p.claims.FeedSeq = &seq
-	default:
+	if pairs < 3 {
 		r.fail("%d CWT claims", pairs)
+	}
+	for i, claim := range []struct {
+		label int64
+		value **uint64
+	}{{cwtFeedSeq, &p.claims.FeedSeq}, {cwtFeedSize, &p.claims.FeedSize}} {
+		if pairs > 3+i {
+			r.label(claim.label)
+			*claim.value = new(r.uint(^uint64(0)))
+		}
 	}
 	r.label(coseVDS)
 	r.label(vdsRFC9162SHA256)
