@@ -1,0 +1,75 @@
+package sequencer
+
+import (
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/mission-authority/mas/ledger"
+)
+
+// Reason codes of the latches. They are stable: operators and tests match on them.
+const (
+	// Integrity.
+	CodeHeadMissing    = "head_missing"       // the store has data but no head
+	CodeHeadMismatch   = "head_mismatch"      // the commit point and the queryable store disagree about the head
+	CodeCheckpoint     = "checkpoint_invalid" // the stored checkpoint does not verify or names another tree
+	CodeRootMismatch   = "root_mismatch"      // the stored right edge does not hash to the signed root
+	CodeTileMismatch   = "tile_mismatch"      // a full tile is missing or does not hash to its node
+	CodeEntryMismatch  = "entry_mismatch"     // an entry is missing or does not hash to its leaf
+	CodeCommitMismatch = "commit_row_mismatch"
+	CodeIndexMismatch  = "index_mismatch"    // an index leads to an entry that it does not belong to
+	CodeRowMismatch    = "row_hash_mismatch" // a row and its hash row disagree, or one is missing
+	CodeRowStale       = "row_stale"         // an older version of a row is back
+	CodeBodyMismatch   = "body_mismatch"     // a sealed body does not authenticate
+	CodeStoreDamaged   = "store_damaged"     // the engine itself reported damage
+
+	// Write.
+	CodeSyncFailed    = "sync_failed"    // the durable step ended with an unknown outcome
+	CodeNoSpace       = "no_space"       // the free-space reserve would have been used
+	CodePublishFailed = "publish_failed" // a durable group could not be read back
+)
+
+// latch closes once and stays closed until restart.
+type latch struct{ closed atomic.Pointer[ledger.Latch] }
+
+func (l *latch) state() *ledger.Latch { return l.closed.Load() }
+
+// Health reports the latches.
+func (l *Log) Health() ledger.Health {
+	return ledger.Health{Integrity: l.integrity.state(), Write: l.write.state()}
+}
+
+func (l *Log) close(which *latch, message, code string) {
+	if which.closed.CompareAndSwap(nil, &ledger.Latch{Code: code, Since: l.now()}) {
+		l.log.Error(message, slog.String("code", code))
+	}
+}
+
+func (l *Log) closeIntegrity(code string) { l.close(&l.integrity, "integrity latch closed", code) }
+func (l *Log) closeWrite(code string)     { l.close(&l.write, "write latch closed", code) }
+
+// damaged closes the integrity latch and returns an error that wraps ErrIntegrity and says what was found.
+func (l *Log) damaged(code, format string, args ...any) error {
+	l.closeIntegrity(code)
+	return fmt.Errorf("sequencer: %s: %s: %w", code, fmt.Sprintf(format, args...), ledger.ErrIntegrity)
+}
+
+// latched returns an error that wraps ErrIntegrity if the integrity latch is closed.
+func (l *Log) latched() error {
+	if c := l.integrity.state(); c != nil {
+		return fmt.Errorf("sequencer: integrity latch is closed (%s): %w", c.Code, ledger.ErrIntegrity)
+	}
+	return nil
+}
+
+// takesWrites returns why the log takes no writes now, if it takes none.
+func (l *Log) takesWrites() error {
+	if err := l.latched(); err != nil {
+		return err
+	}
+	if c := l.write.state(); c != nil {
+		return fmt.Errorf("sequencer: write latch is closed (%s): %w", c.Code, ledger.ErrUnavailable)
+	}
+	return nil
+}
