@@ -115,7 +115,9 @@ func TestInclusionOfEveryIndexAndSize(t *testing.T) {
 			}
 			// A wrong index or size is refused, except where two positions share one path and one place in the tree: then
 			// merkle says so too.
-			for _, wrong := range [][2]uint64{{index + 1, size}, {index - 1, size}, {index, size + 1}, {index, size - 1}, {index, 0}} {
+			for _, wrong := range [][2]uint64{
+				{index + 1, size}, {index - 1, size}, {index, size + 1}, {index, size - 1}, {index, 0},
+			} {
 				ours := ledger.VerifyInclusion(leaf, wrong[0], wrong[1], path, root)
 				theirs := proof.VerifyInclusion(rfc6962.DefaultHasher, wrong[0], wrong[1], leaf[:], slices32(path), root[:])
 				if (ours == nil) != (theirs == nil) {

@@ -58,8 +58,8 @@ func TestNonCanonicalTilePathsAreRefused(t *testing.T) {
 	}
 }
 
-// A log of 70,000 entries has the tiles that the specification counts: 273 full and 112 hashes at level 0, 1 full and 17
-// at level 1, 1 at level 2.
+// A log of 70,000 entries has the tiles that the specification counts: 273 full and 112 hashes at level 0, 1 full and
+// 17 at level 1, 1 at level 2.
 func TestTileCensus(t *testing.T) {
 	const size = 70_000
 	for _, c := range []struct {
@@ -146,7 +146,9 @@ func TestBundles(t *testing.T) {
 }
 
 func FuzzParseTilePath(f *testing.F) {
-	for _, s := range []string{"tile/0/000", "tile/1/x001/x234/067.p/8", "tile/entries/000.p/4", "tile/63/x999/999", "tile/0/000.p/0"} {
+	for _, s := range []string{
+		"tile/0/000", "tile/1/x001/x234/067.p/8", "tile/entries/000.p/4", "tile/63/x999/999", "tile/0/000.p/0",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
