@@ -1,5 +1,12 @@
 package mission
 
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
 // Values of ApprovalBasis.Type.
 const (
 	BasisDirect         = "direct"
@@ -125,18 +132,141 @@ type MappingRef struct {
 	ResultHash Digest `json:"result_hash"`
 }
 
+// CouplingCascade is the only Coupling.Mode: what ends upstream ends here.
+const CouplingCascade = "cascade"
+
 // Coupling is how the local Mission follows its upstream.
 type Coupling struct {
-	Mode            string `json:"mode"` // "cascade"
+	Mode            string `json:"mode"` // CouplingCascade
 	MaxStaleSeconds int64  `json:"max_stale_seconds"`
 }
 
 // ParseRecord reads a Record from its canonical form (or any other spelling of it) and checks it: shapes, times, and
-// that the three anchors recompute.
-func ParseRecord(data []byte) (*Record, error) { panic("not yet") }
+// that the anchors recompute (Verify).
+func ParseRecord(data []byte) (*Record, error) {
+	var r Record
+	if err := Decode(data, &r); err != nil {
+		return nil, err
+	}
+	return &r, r.Verify()
+}
 
 // Bytes returns the canonical form: the body of the approval evidence.
 func (r *Record) Bytes() ([]byte, error) { return Marshal(r) }
 
-// Commitment is the approval-record digest: SHA-256 of the canonical form without state.
+// Commitment is the approval-record digest: SHA-256 of the canonical form without state (audit 3.1).
 func (r *Record) Commitment() (Digest, error) { return ObjectDigest(r) }
+
+// Expires returns the effective expiry.
+func (r *Record) Expires() time.Time { return instant(r.ExpiresAt) }
+
+// ErrRecord: the record contradicts itself.
+var ErrRecord = errors.New("mission: unacceptable record")
+
+func recordError(what string) error { return fmt.Errorf("%w: %s", ErrRecord, what) }
+
+// Seal computes the anchors of r from its content.
+func (r *Record) Seal() error {
+	var err error
+	if r.IntentHash, err = r.Intent.Hash(r.Issuer); err != nil {
+		return err
+	}
+	if r.AuthorityHash, err = AuthorityHash(r.Issuer, r.AuthoritySet); err != nil {
+		return err
+	}
+	r.ProposalHash = ""
+	if len(r.ProposedAuthority) > 0 {
+		r.ProposalHash, err = ProposalHash(r.Issuer, r.ProposedAuthority)
+	}
+	return err
+}
+
+// Verify recomputes the anchors and checks that the authority stays on the intent's resources and inside the proposal.
+// Shapes are Validate's.
+func (r *Record) Verify() error {
+	sealed := *r
+	if err := sealed.Seal(); err != nil {
+		return err
+	}
+	if sealed.IntentHash != r.IntentHash || sealed.AuthorityHash != r.AuthorityHash || sealed.ProposalHash != r.ProposalHash {
+		return recordError("an anchor does not recompute")
+	}
+	for _, e := range r.AuthoritySet {
+		if !slices.Contains(r.Intent.Resources, e.Resource) {
+			return recordError("authority outside the intent's resources")
+		}
+	}
+	if len(r.ProposedAuthority) > 0 && SubsetOfSet(r.AuthoritySet, r.ProposedAuthority) != nil {
+		return recordError("authority outside the proposal")
+	}
+	return nil
+}
+
+// Validate checks the shape of the record: times in order, one approver, members present exactly when they must be.
+// Decode calls it.
+func (r *Record) Validate() error {
+	created, errC := ParseIssuerTime(r.CreatedAt)
+	expires, errE := ParseIssuerTime(r.ExpiresAt)
+	switch {
+	case CheckIssuer(r.Issuer) != nil:
+		return recordError("issuer")
+	case errC != nil || errE != nil:
+		return recordError("times")
+	case !created.Before(expires) || expires.After(r.Intent.Requested()):
+		return recordError("expires_at")
+	case checkCount(r.AuthoritySet) != nil || len(r.ProposedAuthority) > MaxEntries:
+		return recordError("number of entries")
+	case (len(r.ProposedAuthority) > 0) != (r.ProposalHash != ""):
+		return recordError("proposal_hash")
+	case r.ClientID == "" || r.PolicyVersion == "":
+		return recordError("client_id or policy_version")
+	case r.ApprovalBasis.ConsentPrincipal != r.Approver:
+		return recordError("consent_principal")
+	case (r.AuthoritySource.Policy != nil) != (r.AuthoritySource.Type == SourceOrganizational):
+		return recordError("authority_source.policy")
+	}
+	return r.checkBasis()
+}
+
+// checkBasis checks the approval basis against its type.
+func (r *Record) checkBasis() error {
+	b := r.ApprovalBasis
+	ok := false
+	switch b.Type {
+	case BasisDirect:
+		ok = b.Activation == Activation{ApprovalEventID: r.ApprovalEventID} && b.ActivationActor == b.ConsentPrincipal &&
+			b.RootCommitment == r.AuthorityHash && b.ApprovedAt == ""
+	case BasisPolicyDrawdown:
+		ok = b.Activation.ActivationEventID != "" && isTime(b.ApprovedAt)
+	case BasisTemplate:
+		ok = b.Activation.DispatchEventID != "" && b.Activation.TemplateHash == b.RootCommitment && isTime(b.ApprovedAt)
+	}
+	if !ok {
+		return recordError("approval_basis")
+	}
+	return nil
+}
+
+// Validate accepts the three kinds of source. Decode calls it.
+func (s AuthoritySource) Validate() error {
+	switch s.Type {
+	case SourceUserDelegated, SourceServiceOwned, SourceOrganizational:
+		return nil
+	}
+	return recordError("authority_source.type")
+}
+
+// Validate checks the link. Decode calls it.
+func (u *Upstream) Validate() error {
+	switch {
+	case CheckIssuer(u.Issuer) != nil:
+		return recordError("upstream.issuer")
+	case u.VersionAtMint == 0 || !isTime(u.ExpiresAt):
+		return recordError("upstream.version_at_mint or expires_at")
+	case len(u.Evidence) == 0 || len(u.Justification) == 0:
+		return recordError("upstream.evidence")
+	case u.Coupling.Mode != CouplingCascade || u.Coupling.MaxStaleSeconds < 1:
+		return recordError("upstream.coupling")
+	}
+	return nil
+}

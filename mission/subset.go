@@ -2,7 +2,10 @@ package mission
 
 import (
 	"errors"
-	"time"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 )
 
 // ErrRefuse: a value is malformed or a type has no rule, so nothing can be said about containment. Treat it as false.
@@ -11,41 +14,97 @@ var ErrRefuse = errors.New("mission: not comparable")
 // ErrNotSubset: some candidate entry is inside no single reference entry.
 var ErrNotSubset = errors.New("mission: not a subset")
 
-// ErrNoAuthority: nothing of the proposal survives the ceiling.
-var ErrNoAuthority = errors.New("mission: no authority can be derived")
-
 // Subset reports whether cand is no broader than ref (core 1.7). It is conservative: true is returned only for what the
 // rules decide. The error wraps ErrRefuse.
-func Subset(cand, ref Entry) (bool, error) { panic("not yet") }
+func Subset(cand, ref Entry) (bool, error) {
+	for _, e := range []Entry{cand, ref} {
+		if err := e.check(); err != nil {
+			return false, fmt.Errorf("%w: %w", ErrRefuse, err)
+		}
+	}
+	return cand.within(ref), nil
+}
 
 // SubsetOfSet returns nil if every candidate entry is inside some single entry of ref; else an error that wraps
 // ErrNotSubset or ErrRefuse.
-func SubsetOfSet(cand, ref []Entry) error { panic("not yet") }
+func SubsetOfSet(cand, ref []Entry) error {
+	_, err := Justify(cand, ref)
+	return err
+}
 
 // Justify returns for every candidate entry the index of the first entry of ref that contains it, or the error of
 // SubsetOfSet.
-func Justify(cand, ref []Entry) ([]int, error) { panic("not yet") }
+func Justify(cand, ref []Entry) ([]int, error) {
+	for _, set := range [][]Entry{cand, ref} {
+		for i, e := range set {
+			if err := e.check(); err != nil {
+				return nil, fmt.Errorf("%w: entry %d: %w", ErrRefuse, i, err)
+			}
+		}
+	}
+	by := make([]int, len(cand))
+	for i, c := range cand {
+		if by[i] = slices.IndexFunc(ref, c.within); by[i] < 0 {
+			return nil, fmt.Errorf("%w: entry %d", ErrNotSubset, i)
+		}
+	}
+	return by, nil
+}
 
-// PrefixContains reports whether the prefix resource base contains uri (core 1.7). Both are normalised for the
-// comparison only.
-func PrefixContains(base, uri string) bool { panic("not yet") }
+// within is the rule itself, for entries that were checked.
+func (e Entry) within(ref Entry) bool {
+	return e.resourceWithin(ref) &&
+		actionsWithin(e.Actions, ref.Actions) &&
+		e.Constraints.within(ref.Constraints) &&
+		e.Delegation.within(ref.Delegation) &&
+		e.Federation.within(ref.Federation) &&
+		membersWithin(ref.Gates, e.Gates) // a narrower entry keeps all gates
+}
 
-// Meet returns the widest entry that is inside both p and c, spelt as in p where both agree; false if there is none.
-func Meet(p, c Entry) (Entry, bool) { panic("not yet") }
+func (e Entry) resourceWithin(ref Entry) bool {
+	if ref.ResourceMatch == MatchPrefix {
+		return PrefixContains(ref.Resource, e.Resource)
+	}
+	return e.ResourceMatch != MatchPrefix && e.Resource == ref.Resource
+}
 
-// Derive narrows a proposal to a ceiling: the meets of every proposed entry with every ceiling entry, in that order,
-// without duplicates, on resources of the intent only. The intent's prose plays no part. Errors: ErrNoAuthority, an
-// *Invalid with code InvalidAuthority for a proposal outside the intent, ErrRefuse for a malformed entry.
-func Derive(intent *Intent, proposal, ceiling []Entry) ([]Entry, error) { panic("not yet") }
+func actionsWithin(c, r []string) bool {
+	return !slices.ContainsFunc(c, func(a string) bool { return !actionWithin(a, r) })
+}
 
-// ForAudience returns the entries of set for one resource server of this domain: those whose resource is the audience
-// itself or lies under it (PrefixContains).
-func ForAudience(set []Entry, audience string) []Entry { panic("not yet") }
+// actionWithin: the action itself, or a family whose name it continues after a dot. A family is never inside a literal,
+// and the bare name is not inside its family.
+func actionWithin(a string, ref []string) bool {
+	return slices.ContainsFunc(ref, func(r string) bool {
+		if a == r {
+			return true
+		}
+		name, family := strings.CutSuffix(r, "*") // name ends in its dot
+		bare := strings.TrimSuffix(a, ".*")
+		return family && len(bare) > len(name) && strings.HasPrefix(bare, name)
+	})
+}
 
-// ForPeer returns the entries of set that may cross to the peer issuer in the given shape: those whose federation
-// member names both. Resources play no part.
-func ForPeer(set []Entry, issuer, shape string) []Entry { panic("not yet") }
+// within: delegation may be dropped, never introduced or widened.
+func (d *Delegation) within(r *Delegation) bool {
+	if d == nil || r == nil {
+		return d == nil
+	}
+	return d.MaxDepth <= r.MaxDepth && sameOther(d.Other, r.Other) &&
+		inside(d.AllowedDelegates, r.AllowedDelegates, matchersWithin)
+}
 
-// EffectiveSet is the Effective Authority Set at an instant: the approved entries minus discharged and contained ones,
-// and nothing at all unless Effective says Active without a hold. Every report, projection, grant and decision uses it.
-func EffectiveSet(rec *Record, cur Standing, at time.Time) []Entry { panic("not yet") }
+func sameOther(a, b map[string]Raw) bool { return maps.EqualFunc(a, b, Raw.Equal) }
+
+func matchersWithin(c, r []Matcher) bool {
+	return !slices.ContainsFunc(c, func(m Matcher) bool { return !slices.ContainsFunc(r, m.equal) })
+}
+
+// within: crossing the border may be dropped, never introduced or widened.
+func (f *Federation) within(r *Federation) bool {
+	if f == nil || r == nil {
+		return f == nil
+	}
+	return membersWithin(f.Audiences, r.Audiences) && membersWithin(f.Shapes, r.Shapes) &&
+		membersWithin(f.Onward, r.Onward) && f.LocalMissions() <= r.LocalMissions()
+}

@@ -27,6 +27,14 @@ func ParseTime(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
+// ParseIssuerTime reads the one form that FormatTime makes.
+func ParseIssuerTime(s string) (time.Time, error) {
+	if len(s) != len(IssuerTime) || s[len(s)-1] != 'Z' {
+		return time.Time{}, ErrTime
+	}
+	return ParseTime(s)
+}
+
 // isDateTime checks the shape that time.Parse is too lax about; field ranges are left to it except for offsets.
 func isDateTime(s string) bool {
 	const shape = "dddd-dd-ddTdd:dd:dd"

@@ -21,5 +21,11 @@ const (
 	TypDPoP                 Typ = "dpop+jwt"
 )
 
+// Types is the whole table.
+var Types = []Typ{
+	TypStatus, TypProjection, TypDerivationReceipt, TypAgreement, TypClientAuthentication, TypMandate, TypGrant,
+	TypIssuanceGrant, TypJoin, TypSecurityEvent, TypStatusList, TypConsentEvidence, TypWorkProduct, TypDPoP,
+}
+
 // ContentType is the media type under which the artifact travels alone.
 func (t Typ) ContentType() string { return "application/" + string(t) }
