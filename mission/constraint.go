@@ -20,7 +20,7 @@ type Constraints struct {
 	DataClassification     *[]string      `json:"data_classification,omitempty"`
 	AllowedTools           *[]string      `json:"allowed_tools,omitempty"`
 	RequiresActionApproval *bool          `json:"requires_action_approval,omitempty"` // false binds nothing
-	TerminalWhen           *[]Condition   `json:"terminal_when,omitempty"`            // at least one, all distinct
+	TerminalWhen           []Condition    `json:"terminal_when,omitempty"`            // at least one, all distinct
 	Other                  map[string]Raw `json:",rest"`                              // keys without a rule
 }
 
@@ -64,7 +64,7 @@ func (c *Constraints) check() error {
 		{"time_window", optional(c.TimeWindow, TimeWindow.ok)},
 		{"data_classification", optional(c.DataClassification, isShortList)},
 		{"allowed_tools", optional(c.AllowedTools, isShortList)},
-		{"terminal_when", optional(c.TerminalWhen, areConditions)},
+		{"terminal_when", areConditions(c.TerminalWhen)},
 	} {
 		if !k.ok {
 			return fmt.Errorf("%s: %w", k.name, errConstraint)
@@ -81,7 +81,7 @@ func (c *Constraints) count() int {
 	for _, present := range []bool{
 		c.MaxAmount != nil, c.ResourceIssuedAfter != nil, c.ResourceIssuedBefore != nil, c.Tenant != nil,
 		c.RecipientDomain != nil, c.TimeWindow != nil, c.DataClassification != nil, c.AllowedTools != nil,
-		c.RequiresActionApproval != nil, c.TerminalWhen != nil,
+		c.RequiresActionApproval != nil, len(c.TerminalWhen) > 0,
 	} {
 		if present {
 			n++
@@ -133,7 +133,7 @@ func areConditions(list []Condition) bool {
 			return false
 		}
 	}
-	return len(list) > 0 && len(list) <= 256
+	return len(list) <= 256
 }
 
 func (c Condition) equal(o Condition) bool {
@@ -175,7 +175,7 @@ func (c *Constraints) within(r *Constraints) bool {
 		inside(c.DataClassification, r.DataClassification, membersWithin) &&
 		inside(c.AllowedTools, r.AllowedTools, membersWithin) &&
 		(c.needsApproval() || !r.needsApproval()) &&
-		inside(c.TerminalWhen, r.TerminalWhen, conditionsWithin)
+		conditionsWithin(c.TerminalWhen, r.TerminalWhen)
 }
 
 // inside applies a rule to one key: absent in the reference binds nothing, absent in the candidate is broader.
@@ -209,6 +209,7 @@ func membersWithin(c, r []string) bool {
 	return !slices.ContainsFunc(c, func(s string) bool { return !slices.Contains(r, s) })
 }
 
+// conditionsWithin: every condition of the reference must stay; more may be added.
 func conditionsWithin(c, r []Condition) bool {
 	return !slices.ContainsFunc(r, func(x Condition) bool { return !slices.ContainsFunc(c, x.equal) })
 }
@@ -233,7 +234,7 @@ func (p *Constraints) meet(c *Constraints) (*Constraints, bool) {
 		DataClassification:     meetKey(&ok, p.DataClassification, c.DataClassification, commonMembers),
 		AllowedTools:           meetKey(&ok, p.AllowedTools, c.AllowedTools, commonMembers),
 		RequiresActionApproval: meetKey(&ok, p.RequiresActionApproval, c.RequiresActionApproval, either),
-		TerminalWhen:           meetKey(&ok, p.TerminalWhen, c.TerminalWhen, allConditions),
+		TerminalWhen:           allConditions(p.TerminalWhen, c.TerminalWhen),
 	}, ok
 }
 
@@ -302,7 +303,7 @@ func commonMembers(p, c []string) ([]string, bool) {
 func either(p, c bool) (bool, bool) { return p || c, true }
 
 // allConditions is the union, without duplicates, in the order of the canonical bytes.
-func allConditions(p, c []Condition) ([]Condition, bool) {
+func allConditions(p, c []Condition) []Condition {
 	all := slices.Clone(p)
 	for _, x := range c {
 		if !slices.ContainsFunc(all, x.equal) {
@@ -314,5 +315,5 @@ func allConditions(p, c []Condition) ([]Condition, bool) {
 		y, _ := Marshal(b)
 		return bytes.Compare(x, y)
 	})
-	return all, true
+	return all
 }

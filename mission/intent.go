@@ -37,7 +37,7 @@ type Intent struct {
 // collision-resistant name (one with a dot, a colon or a slash) and must be shown as not enforced.
 type Controls struct {
 	ACR             string         `json:"acr,omitempty"`             // authentication context the approval must satisfy
-	MaxDerivations  *int64         `json:"max_derivations,omitempty"` // at least 1
+	MaxDerivations  int64          `json:"max_derivations,omitempty"` // at least 1; 0 only if absent
 	AgentDeployment string         `json:"agent_deployment,omitempty"`
 	Extensions      map[string]Raw `json:",rest"`
 }
@@ -133,7 +133,7 @@ func isPurpose(s string) bool {
 }
 
 func (c *Controls) ok() bool {
-	if c.MaxDerivations != nil && *c.MaxDerivations < 1 || len(c.ACR) > 256 || len(c.AgentDeployment) > 256 ||
+	if c.MaxDerivations < 0 || len(c.ACR) > 256 || len(c.AgentDeployment) > 256 ||
 		len(c.Extensions) > MaxControlsExtra {
 		return false
 	}

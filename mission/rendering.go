@@ -112,7 +112,7 @@ func (c *Constraints) sentence(m member) string {
 		return "Actions need no approval of their own."
 	case "terminal_when":
 		var events []string
-		for _, t := range *c.TerminalWhen {
+		for _, t := range c.TerminalWhen {
 			events = append(events, t.EventType)
 		}
 		return "Ends when one of these happens: " + listed(events) + "."
