@@ -58,7 +58,11 @@ type Authority struct {
 	clock      *clock
 	inForce    atomic.Pointer[inForce] // nil until Recover has adopted the principals
 	recovered  atomic.Bool
-	turns      serial   // per mission or submission
+	turns      serial // per mission or submission
+	records    records
+	answers    answers
+	refused    refused
+	deadlines  deadlines
 	contextKey [32]byte // authenticates review contexts; they do not outlive the process
 }
 
@@ -121,8 +125,9 @@ func (a *Authority) Issuer() string { return a.issuer }
 // A reading is one consistent view and the instant it is judged at. Close it.
 type reading struct {
 	ledger.View
-	at    time.Time // UTC
-	doubt bool      // the clock is not to be believed; see clock
+	at     time.Time // UTC; in doubt the earliest it may be
+	doubt  bool      // the clock is not to be believed
+	health ledger.Health
 }
 
 // read opens a view for a decision. It fails closed while the integrity latch is closed or the start is unfinished.
@@ -135,7 +140,8 @@ func (a *Authority) read() (*reading, error) {
 
 // open is read during the start.
 func (a *Authority) open() (*reading, error) {
-	if l := a.log.Health().Integrity; l != nil {
+	health := a.log.Health()
+	if l := health.Integrity; l != nil {
 		return nil, errUnavailable.because("integrity").wrap(fmt.Errorf("integrity latch: %s", l.Code))
 	}
 	v, err := a.log.View()
@@ -143,7 +149,7 @@ func (a *Authority) open() (*reading, error) {
 		return nil, unavailable("opening a view", err)
 	}
 	at, doubt := a.clock.read(v.Head().At)
-	return &reading{View: v, at: at, doubt: doubt}, nil
+	return &reading{v, at, doubt, health}, nil
 }
 
 // certain refuses while the clock is in doubt.

@@ -23,7 +23,6 @@ import (
 //	creation/<client>/<request id>      idempotency of submissions: fingerprint and stored answer
 //	nonce/<client>/<mission>/<nonce>    idempotency of lifecycle requests: fingerprint and stored answer
 //	sequence/<approver>                 counter of the approver's decisions
-//	clock                               the last accepted jump of the clock
 //	agreement/<id>, peer/<issuer>, introduction/…, projection/…, coupling/<mission>, ceiling/<peer>: federation half
 //
 // Rows named mission/, submission/ and outcome/ (and agreement/, ceiling/) are pure functions of their feed: Rebuild
@@ -31,7 +30,6 @@ import (
 
 const (
 	principalsRow = "principals"
-	clockRow      = "clock"
 	queuePrefix   = "queue/"
 	duePrefix     = "due/"
 	missionPrefix = "mission/"
@@ -50,6 +48,9 @@ func join(table string, parts ...string) string {
 
 func recordRow(id mission.ID) string { return missionPrefix + string(id) + "/record" }
 func stateRow(id mission.ID) string  { return missionPrefix + string(id) + "/state" }
+func isStateRow(key string) bool {
+	return strings.HasPrefix(key, missionPrefix) && strings.HasSuffix(key, "/state")
+}
 
 func submissionRow(id mission.SubmissionID) string { return "submission/" + string(id) }
 func outcomeRow(id mission.SubmissionID) string    { return "outcome/" + string(id) }
