@@ -304,6 +304,12 @@ func either(p, c bool) (bool, bool) { return p || c, true }
 
 // allConditions is the union, without duplicates, in the order of the canonical bytes.
 func allConditions(p, c []Condition) []Condition {
+	if len(p) == 0 {
+		return c
+	}
+	if len(c) == 0 {
+		return p
+	}
 	all := slices.Clone(p)
 	for _, x := range c {
 		if !slices.ContainsFunc(all, x.equal) {

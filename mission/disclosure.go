@@ -15,7 +15,9 @@ const (
 )
 
 // A Disclosure is the Consent Disclosure: everything that was put before the approver, as data (core 5.4). There is one
-// element of AuthoritySummary per entry of the set, in order. Text that a client wrote is inert (see Inert).
+// element of AuthoritySummary per entry of the set, in order. Prose that a client wrote is inert (see Inert), and so is
+// every sentence made here; the values of constraints and the delegation are exact data, to be escaped by who shows
+// them.
 type Disclosure struct {
 	DisclosureID             string           `json:"disclosure_id"`
 	SourceHashes             SourceHashes     `json:"source_hashes"`

@@ -239,7 +239,8 @@ func (t Transition) check(at time.Time) error {
 		return fmt.Errorf("%w: on_expiry", ErrTransition)
 	case deadline && reached(t.SuspendUntil, at):
 		return fmt.Errorf("%w: suspend_until", ErrTransition)
-	case (t.HoldReason != "") != (t.Operation == OpHold || t.Operation == OpRelease) || len(t.HoldReason) > 64:
+	case (t.HoldReason != "") != (t.Operation == OpHold || t.Operation == OpRelease),
+		t.HoldReason != "" && !isName(t.HoldReason, 64):
 		return fmt.Errorf("%w: hold reason", ErrTransition)
 	case (t.Successor != "") != (t.Operation == OpSupersede):
 		return fmt.Errorf("%w: successor", ErrTransition)

@@ -167,6 +167,9 @@ func recordError(what string) error { return fmt.Errorf("%w: %s", ErrRecord, wha
 
 // Seal computes the anchors of r from its content.
 func (r *Record) Seal() error {
+	if r.Intent == nil {
+		return recordError("intent")
+	}
 	var err error
 	if r.IntentHash, err = r.Intent.Hash(r.Issuer); err != nil {
 		return err
@@ -208,6 +211,8 @@ func (r *Record) Validate() error {
 	created, errC := ParseIssuerTime(r.CreatedAt)
 	expires, errE := ParseIssuerTime(r.ExpiresAt)
 	switch {
+	case r.Intent == nil:
+		return recordError("intent")
 	case CheckIssuer(r.Issuer) != nil:
 		return recordError("issuer")
 	case errC != nil || errE != nil:

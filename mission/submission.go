@@ -3,6 +3,7 @@ package mission
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -50,7 +51,9 @@ func ParseSubmission(body []byte, at time.Time) (*Submission, error) {
 	}
 	var form submissionForm
 	if err := Decode(body, &form); err != nil {
-		return nil, invalid(InvalidIntent, err)
+		inv := invalid(InvalidIntent, err)
+		inv.Member = strings.TrimPrefix(inv.Member, "intent.")
+		return nil, inv
 	}
 	if err := form.Intent.accept(at); err != nil {
 		return nil, err

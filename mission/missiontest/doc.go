@@ -1,2 +1,3 @@
-// Package missiontest builds values for tests: a valid intent, entries, an active record. Imported by tests only.
+// Package missiontest builds values for tests: a valid Intent, entries, a sealed Record and its Standing, keys. Every
+// builder takes edits that are applied before the value is sealed. Imported by tests only.
 package missiontest
