@@ -123,7 +123,7 @@ func (a *Authority) quoted(r *reading, s *submitted, c Caller, q *decisionReques
 		return nil, err
 	}
 	same := subtle.ConstantTimeCompare([]byte(v.contextID), []byte(q.ContextID)) == 1
-	if !same || v.hashes.Rendering != q.ConsentRenderingHash {
+	if !same || v.rendering != q.ConsentRenderingHash {
 		return nil, errContext
 	}
 	return v, nil
@@ -202,10 +202,10 @@ func (a *Authority) newRecord(v *review, at time.Time) *mission.Record {
 		Intent:               b.Intent,
 		ProposedAuthority:    b.Proposal,
 		AuthoritySet:         v.set,
-		AuthorityHash:        v.hashes.Authority,
-		IntentHash:           v.hashes.Intent,
-		ProposalHash:         v.hashes.Proposal,
-		ConsentRenderingHash: v.hashes.Rendering,
+		AuthorityHash:        v.disclosure.SourceHashes.AuthorityHash,
+		IntentHash:           v.disclosure.SourceHashes.IntentHash,
+		ProposalHash:         v.disclosure.SourceHashes.ProposalHash,
+		ConsentRenderingHash: v.rendering,
 		Subject:              b.Subject,
 		Approver:             *v.approver.Subject,
 		ApprovalBasis: mission.ApprovalBasis{
@@ -213,7 +213,7 @@ func (a *Authority) newRecord(v *review, at time.Time) *mission.Record {
 			ConsentPrincipal: *v.approver.Subject,
 			Activation:       mission.Activation{ApprovalEventID: b.ApprovalEventID},
 			ActivationActor:  *v.approver.Subject,
-			RootCommitment:   v.hashes.Authority,
+			RootCommitment:   v.disclosure.SourceHashes.AuthorityHash,
 		},
 		AuthoritySource: v.source,
 		ClientID:        b.ClientID,

@@ -30,16 +30,8 @@ type review struct {
 	source     mission.AuthoritySource
 	expires    time.Time // effective
 	disclosure *mission.Disclosure
-	hashes     reviewHashes
+	rendering  mission.Digest // consent_rendering_hash
 	contextID  string
-}
-
-// reviewHashes are the anchors of a review.
-type reviewHashes struct {
-	Intent    mission.Digest
-	Authority mission.Digest
-	Proposal  mission.Digest
-	Rendering mission.Digest
 }
 
 // reviewAnswer is the body of GET /mas/review/{submission_id}.
@@ -83,10 +75,10 @@ func (a *Authority) Review(ctx context.Context, c Caller, id string) (answer []b
 		Kind:                 s.Kind,
 		ContextID:            v.contextID,
 		Rendering:            v.disclosure,
-		IntentHash:           v.hashes.Intent,
-		AuthorityHash:        v.hashes.Authority,
-		ProposalHash:         v.hashes.Proposal,
-		ConsentRenderingHash: v.hashes.Rendering,
+		IntentHash:           v.disclosure.SourceHashes.IntentHash,
+		AuthorityHash:        v.disclosure.SourceHashes.AuthorityHash,
+		ProposalHash:         v.disclosure.SourceHashes.ProposalHash,
+		ConsentRenderingHash: v.rendering,
 		PolicyVersion:        string(v.policy.digest),
 		EffectiveExpiresAt:   mission.FormatTime(v.expires),
 		ExpiresAt:            s.ExpiresAt,
@@ -170,7 +162,7 @@ func (a *Authority) render(v *review, rendered time.Time) error {
 	b := v.body
 	party := mission.Party{Iss: b.Subject.Iss, Sub: b.Subject.Sub, Display: v.approver.ID}
 	var err error
-	v.disclosure, v.hashes.Rendering, err = mission.NewDisclosure(mission.DisclosureInput{
+	v.disclosure, v.rendering, err = mission.NewDisclosure(mission.DisclosureInput{
 		ID:            disclosureID(b.ApprovalEventID, rendered),
 		Issuer:        a.issuer,
 		Intent:        b.Intent,
@@ -192,15 +184,8 @@ func (a *Authority) render(v *review, rendered time.Time) error {
 	if err := v.disclosure.Covers(v.set); err != nil {
 		return fmt.Errorf("authority: rendering: %w", err)
 	}
-	v.hashes.Intent, err = b.Intent.Hash(a.issuer)
-	if err == nil {
-		v.hashes.Authority, err = mission.AuthorityHash(a.issuer, v.set)
-	}
-	if err == nil {
-		v.hashes.Proposal, err = mission.ProposalHash(a.issuer, b.Proposal)
-	}
-	if err != nil {
-		return fmt.Errorf("authority: rendering: %w", err)
+	if v.disclosure.SourceHashes.IntentHash != b.IntentHash {
+		return unavailable("rendering", fmt.Errorf("intent of another submission: %w", ledger.ErrIntegrity))
 	}
 	return nil
 }
@@ -255,16 +240,14 @@ func mixedScripts(text string) bool {
 
 // contextFacts is everything a decision is bound to beside the instant of rendering.
 type contextFacts struct {
-	Submission mission.Digest `json:"submission"` // evidence body
-	Approver   string         `json:"approver"`
-	Policy     mission.Digest `json:"policy"`
-	Entry      string         `json:"entry"`
-	Intent     mission.Digest `json:"intent"`
-	Authority  mission.Digest `json:"authority"`
-	Proposal   mission.Digest `json:"proposal"`
-	Rendering  mission.Digest `json:"rendering"`
-	Expires    string         `json:"expires"`
-	Source     string         `json:"source"`
+	Submission mission.Digest       `json:"submission"` // evidence body
+	Approver   string               `json:"approver"`
+	Policy     mission.Digest       `json:"policy"`
+	Entry      string               `json:"entry"`
+	Anchors    mission.SourceHashes `json:"anchors"`
+	Rendering  mission.Digest       `json:"rendering"`
+	Expires    string               `json:"expires"`
+	Source     string               `json:"source"`
 }
 
 const contextPrefix = "ctx_"
@@ -278,10 +261,8 @@ func (a *Authority) contextOf(v *review, s *submitted, rendered time.Time) (stri
 		Approver:   v.approver.ID,
 		Policy:     v.policy.digest,
 		Entry:      v.policy.entry,
-		Intent:     v.hashes.Intent,
-		Authority:  v.hashes.Authority,
-		Proposal:   v.hashes.Proposal,
-		Rendering:  v.hashes.Rendering,
+		Anchors:    v.disclosure.SourceHashes,
+		Rendering:  v.rendering,
 		Expires:    mission.FormatTime(v.expires),
 		Source:     v.source.Type,
 	})

@@ -79,6 +79,11 @@ type submissionExpiry struct {
 	Salt            string               `json:"salt"`
 }
 
+// outcome is the outcome row that the evidence proves.
+func (x submissionExpiry) outcome() outcomeState {
+	return outcomeState{SubmissionID: x.SubmissionID, Status: submissionExpired, ResolvedAt: x.ExpiredAt}
+}
+
 // state is the row of a body with this digest.
 func (b *submissionBody) state(digest mission.Digest) submissionState {
 	return submissionState{
@@ -219,21 +224,18 @@ func (a *Authority) expireSubmission(ctx context.Context, id mission.SubmissionI
 		if err != nil || s.outcome != nil || s.status(r.at) != submissionExpired {
 			return nil, err
 		}
-		entry, err := a.entry(ctx, a.approvalSubject(s.ApprovalEventID), contentSubmissionExpired, r.at, submissionExpiry{
+		x := submissionExpiry{
 			SubmissionID:    id,
 			ApprovalEventID: s.ApprovalEventID,
 			ExpiredAt:       mission.FormatTime(r.at),
 			Salt:            mission.NewSalt(),
-		})
+		}
+		entry, err := a.entry(ctx, a.approvalSubject(s.ApprovalEventID), contentSubmissionExpired, r.at, x)
 		if err != nil {
 			return nil, err
 		}
 		change := &ledger.Change{Entries: []ledger.Entry{entry}}
-		return change, s.resolve(change, outcomeState{
-			SubmissionID: id,
-			Status:       submissionExpired,
-			ResolvedAt:   mission.FormatTime(r.at),
-		}, 0)
+		return change, s.resolve(change, x.outcome(), 0)
 	})
 	return err
 }
