@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/mission/jws"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"golang.org/x/mod/sumdb/note"
 )
@@ -262,6 +263,39 @@ func TestCOSE(t *testing.T) {
 	}
 	if want, err := ledger.KeyThumbprint(key.Public()); err != nil || !bytes.Equal(statement.KeyID, want) {
 		t.Errorf("kid %x, want %x, %v", statement.KeyID, want, err)
+	}
+}
+
+// TestJOSE signs with a key as the authority does and verifies with nothing but its published set.
+func TestJOSE(t *testing.T) {
+	set := load(t, generate(t))
+	for _, role := range []Role{Issuer, Governance, Checkpoint} {
+		signer, err := set.Key(role).JOSE()
+		if err != nil {
+			t.Fatal(err)
+		}
+		compact, err := jws.Sign(t.Context(), signer, jws.TypStatus, []byte(`{"a":1}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := set.Key(role).PublicJWKS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := jws.Open(compact, jws.TypStatus, public); err != nil {
+			t.Errorf("%s: %v", role, err)
+		}
+		other, err := set.Key(Receipts).PublicJWKS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := jws.Open(compact, jws.TypStatus, other); err == nil {
+			t.Errorf("%s: verified with another role's key", role)
+		}
+		text, err := public.Marshal()
+		if err != nil || bytes.Contains(text, []byte(`"d"`)) {
+			t.Errorf("%s: published set %s, %v", role, text, err)
+		}
 	}
 }
 

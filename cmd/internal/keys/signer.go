@@ -2,14 +2,17 @@ package keys
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/big"
 
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/mission/jws"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -22,6 +25,49 @@ func (s coseSigner) KeyID() []byte               { return s.key.thumbprint }
 func (s coseSigner) Algorithm() ledger.Algorithm { return s.key.role.algorithm() }
 func (s coseSigner) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	return s.key.sign(ctx, message)
+}
+
+// JOSE returns the key as a signer of compact JWS, with its RFC 7638 thumbprint as kid.
+func (k *Key) JOSE() (jws.Signer, error) {
+	alg := jws.ES256
+	if k.role.algorithm() == ledger.AlgEdDSA {
+		alg = jws.EdDSA
+	}
+	kid, err := jws.Thumbprint(k.public)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %s: %w", k.role, err)
+	}
+	return joseSigner{key: k, kid: kid, alg: alg}, nil
+}
+
+type joseSigner struct {
+	key      *Key
+	kid, alg string
+}
+
+func (s joseSigner) KeyID() string { return s.kid }
+func (s joseSigner) Alg() string   { return s.alg }
+func (s joseSigner) Sign(ctx context.Context, input []byte) ([]byte, error) {
+	return s.key.sign(ctx, input)
+}
+
+// PublicJWKS is the public key as a JWK Set of one, as JOSE names it.
+func (k *Key) PublicJWKS() (*jws.KeySet, error) {
+	kid, err := jws.Thumbprint(k.public)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %s: %w", k.role, err)
+	}
+	return jws.NewKeySet(map[string]crypto.PublicKey{kid: k.public})
+}
+
+// PublicCOSE is the public key as a COSE Key Set of one.
+func (k *Key) PublicCOSE() ledger.KeySet { return ledger.KeySet{{Public: k.public}} }
+
+// StatementJWKS is the public key as a JWK Set of one whose kid is the one that statements carry: the RFC 9679
+// thumbprint, in base64url.
+func (k *Key) StatementJWKS() (*jws.KeySet, error) {
+	kid := base64.RawURLEncoding.EncodeToString(k.thumbprint)
+	return jws.NewKeySet(map[string]crypto.PublicKey{kid: k.public})
 }
 
 // Note returns the checkpoint key as the signed-note signer named origin, and its verifier key: the vkey that others
