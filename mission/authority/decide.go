@@ -3,6 +3,8 @@ package authority
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -165,6 +167,9 @@ func (a *Authority) approve(ctx context.Context, r *reading, c Caller, s *submit
 func (a *Authority) approveMission(ctx context.Context, r *reading, c Caller, s *submitted, v *review) (
 	*ledger.Change, error) {
 	rec := a.newRecord(v, r.at)
+	if err := errors.Join(rec.Validate(), rec.Verify()); err != nil {
+		return nil, fmt.Errorf("authority: approving: %w", err)
+	}
 	e, sequence, err := a.consent(ctx, r, c, s, v, verdict{decision: consentApproved, mission: rec.ID})
 	if err != nil {
 		return nil, err

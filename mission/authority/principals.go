@@ -45,8 +45,8 @@ const (
 	maxName           = 128
 )
 
-// A Principal is somebody who may authenticate, as the administrator's file describes it. It is immutable.
-type Principal struct {
+// A Registration is one element of principals.json: somebody who may authenticate, as the administrator describes it.
+type Registration struct {
 	ID       string             `json:"id"`                  // [a-z0-9][a-z0-9._-]*, at most 128
 	Kind     string             `json:"kind"`                // human or service
 	ClientID string             `json:"client_id,omitempty"` // visible ASCII, at most 128; names it on the wire
@@ -59,7 +59,11 @@ type Principal struct {
 	Ceiling         mission.Raw      `json:"ceiling,omitempty"`          // of a client: authority entries it may not exceed
 	EvidenceTypes   []string         `json:"evidence_types,omitempty"`   // of a producer
 	Audiences       []string         `json:"audiences,omitempty"`        // audiences it may read status for
+}
 
+// A Principal is a registration that was checked. It is immutable.
+type Principal struct {
+	Registration
 	keys    *jws.KeySet
 	ceiling []mission.Entry
 }
@@ -77,8 +81,8 @@ type AuthoritySource struct {
 	ID   string `json:"id"`
 }
 
-// Has reports whether p was granted the role.
-func (p *Principal) Has(r Role) bool { return slices.Contains(p.Roles, r) }
+// Has reports whether the role was granted.
+func (r *Registration) Has(role Role) bool { return slices.Contains(r.Roles, role) }
 
 // Keys are the public keys p authenticates with; nil if it cannot.
 func (p *Principal) Keys() *jws.KeySet { return p.keys }
@@ -113,7 +117,7 @@ func ParsePrincipals(data []byte) (*Principals, error) {
 	if err != nil {
 		return nil, fmt.Errorf("authority: principals: %w", err)
 	}
-	var list []Principal
+	var list []Registration
 	if err := mission.Decode(canonical, &list); err != nil {
 		return nil, fmt.Errorf("authority: principals: %w", err)
 	}
@@ -129,7 +133,7 @@ func ParsePrincipals(data []byte) (*Principals, error) {
 		people:    map[mission.Principal]*Principal{},
 	}
 	for i := range list {
-		p := &list[i]
+		p := &Principal{Registration: list[i]}
 		err := p.parse()
 		if err == nil {
 			err = ps.add(p)
