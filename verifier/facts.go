@@ -1,0 +1,264 @@
+package verifier
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/mission-authority/mas/federation"
+	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/jws"
+)
+
+// A fact is what an evidence body says, with the record it came from.
+type fact[T any] struct {
+	from  *RecordReport
+	value T
+}
+
+// facts is everything that the readable bodies of a bundle say.
+type facts struct {
+	missions   map[mission.ID]*story
+	order      []mission.ID // in which the missions first occur
+	agreements []fact[*federation.AgreementEvent]
+	erasures   []fact[*erasureRecord]
+}
+
+// story returns what is known about a mission.
+func (f *facts) story(id mission.ID) *story {
+	s, ok := f.missions[id]
+	if !ok {
+		s = &story{}
+		f.missions[id] = s
+		f.order = append(f.order, id)
+	}
+	return s
+}
+
+// collect reads every body by the rules of its content type. A body that breaks them is an integrity failure of its
+// record: the issuer signed something that cannot mean anything.
+func (c *bundleCheck) collect() *facts {
+	f := &facts{missions: map[mission.ID]*story{}}
+	for _, r := range c.Records {
+		if r.statement == nil || r.Findings.Has(Integrity) {
+			continue
+		}
+		read, known := c.reader(f, r.ContentType)
+		if !known {
+			r.ignored = true
+			continue
+		}
+		if r.body == nil {
+			continue
+		}
+		if err := read(r); err != nil {
+			r.Findings.add(Integrity, "record_content", r.EntryID, "the body breaks the rules of its type: %s", why(err))
+		}
+	}
+	for _, s := range f.missions {
+		s.sort()
+	}
+	c.explainErasures(f)
+	return f
+}
+
+// reader returns the rules of a content type.
+func (c *bundleCheck) reader(f *facts, contentType string) (func(*RecordReport) error, bool) {
+	switch contentType {
+	case ledger.ContentTypeGenesis:
+		return c.readGenesis, true
+	case mission.ContentApprovalRecord:
+		return func(r *RecordReport) error { return c.readApproval(f, r) }, true
+	case mission.ContentTransition:
+		return func(r *RecordReport) error { return c.readTransition(f, r) }, true
+	case mission.ContentConsentEvidence:
+		return func(r *RecordReport) error { return c.readConsent(f, r) }, true
+	case mission.ContentAgreementEvent:
+		return func(r *RecordReport) error { return c.readAgreement(f, r) }, true
+	case contentErasure:
+		return func(r *RecordReport) error { return c.readErasure(f, r) }, true
+	}
+	return nil, false
+}
+
+// A contentError says which rule a body breaks, in words that hold nothing of the body.
+type contentError string
+
+func (e contentError) Error() string { return string(e) }
+
+// why describes an error of a format package without quoting the body.
+func why(err error) string {
+	if e, ok := errors.AsType[contentError](err); ok {
+		return string(e)
+	}
+	if e, ok := errors.AsType[*mission.JSONError](err); ok {
+		return e.Reason
+	}
+	return "malformed"
+}
+
+// canonical refuses a body that is not the canonical form of what it says.
+func canonical(body []byte) error {
+	again, err := mission.Canonical(body)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(again, body) {
+		return contentError("not in canonical form")
+	}
+	return nil
+}
+
+// about refuses a statement whose subject is not the given object of its issuer.
+func about(r *RecordReport, kind ledger.SubjectKind, id string) error {
+	want, err := ledger.Subject(r.Issuer, kind, id)
+	if err != nil || want != r.Subject {
+		return contentError("the body is about something else than the statement")
+	}
+	return nil
+}
+
+// readGenesis checks the beginning of the log against the trust document: names and keys must be the trusted ones.
+func (c *bundleCheck) readGenesis(r *RecordReport) error {
+	g, err := ledger.OpenGenesis(r.statement.Raw, r.body)
+	if err != nil {
+		return err
+	}
+	if r.Index != nil && *r.Index != 0 {
+		return contentError("a genesis statement is entry 0")
+	}
+	if g.Issuer != c.trust.Issuer || g.Origin != c.trust.Origin {
+		return contentError("the genesis names another issuer or log")
+	}
+	if g.LogKey != c.trust.VKey {
+		r.Findings.add(Note, "log_key_rotated", r.EntryID, "the log began with another checkpoint key")
+	}
+	return nil
+}
+
+func (c *bundleCheck) readApproval(f *facts, r *RecordReport) error {
+	rec, err := mission.ParseRecord(r.body)
+	if err != nil {
+		return err
+	}
+	if err := canonical(r.body); err != nil {
+		return err
+	}
+	if rec.Issuer != r.Issuer {
+		return contentError("the record is of another issuer than the statement")
+	}
+	if err := about(r, ledger.SubjectMissions, string(rec.ID)); err != nil {
+		return err
+	}
+	s := f.story(rec.ID)
+	s.approvals = append(s.approvals, fact[*mission.Record]{r, rec})
+	return nil
+}
+
+func (c *bundleCheck) readTransition(f *facts, r *RecordReport) error {
+	t, err := mission.ParseTransitionRecord(r.body)
+	if err != nil {
+		return err
+	}
+	if err := canonical(r.body); err != nil {
+		return err
+	}
+	if t.Issuer != r.Issuer {
+		return contentError("the transition is of another issuer than the statement")
+	}
+	if err := about(r, ledger.SubjectMissions, string(t.MissionID)); err != nil {
+		return err
+	}
+	s := f.story(t.MissionID)
+	s.transitions = append(s.transitions, fact[*mission.TransitionRecord]{r, t})
+	return nil
+}
+
+func (c *bundleCheck) readAgreement(f *facts, r *RecordReport) error {
+	e, err := federation.ParseAgreementEvent(r.body)
+	if err != nil {
+		return err
+	}
+	if err := canonical(r.body); err != nil {
+		return err
+	}
+	if e.Issuer != r.Issuer {
+		return contentError("the event is of another issuer than the statement")
+	}
+	if err := about(r, ledger.SubjectAgreements, e.Agreement.ID); err != nil {
+		return err
+	}
+	if e.Signed != nil {
+		if err := c.checkAgreement(r, e); err != nil {
+			return err
+		}
+	}
+	f.agreements = append(f.agreements, fact[*federation.AgreementEvent]{r, e})
+	return nil
+}
+
+// checkAgreement checks the agreement that a `signed` event carries.
+func (c *bundleCheck) checkAgreement(r *RecordReport, e *federation.AgreementEvent) error {
+	r.Findings = append(r.Findings, VerifyAgreement(e.Signed, c.trust)...)
+	ref, err := e.Signed.Agreement.Ref()
+	if err != nil {
+		return err
+	}
+	if ref != e.Agreement {
+		return contentError("the event names another agreement than it carries")
+	}
+	return nil
+}
+
+// contentErasure is the media type of an erasure record.
+const contentErasure = "application/mission-erasure-record+json"
+
+// An erasureRecord says that a body was erased, and why (audit 3.2).
+type erasureRecord struct {
+	Erased   mission.Digest `json:"erased"`
+	Basis    string         `json:"basis"`
+	ErasedAt string         `json:"erased_at"`
+	Salt     string         `json:"salt"`
+}
+
+func (c *bundleCheck) readErasure(f *facts, r *RecordReport) error {
+	var e erasureRecord
+	if err := mission.Decode(r.body, &e); err != nil {
+		return err
+	}
+	if err := canonical(r.body); err != nil {
+		return err
+	}
+	f.erasures = append(f.erasures, fact[*erasureRecord]{r, &e})
+	return nil
+}
+
+// explainErasures believes an absence only if a verified erasure record of the same producer covers it.
+func (c *bundleCheck) explainErasures(f *facts) {
+	for _, r := range c.Records {
+		if !r.erased {
+			continue
+		}
+		covered := false
+		for _, e := range f.erasures {
+			if e.value.Erased == mission.DigestOf(r.statement.Digest) && e.from.Issuer == r.Issuer &&
+				e.from.Findings.Outcome() == OK {
+				covered = true
+			}
+		}
+		if !covered {
+			r.erased = false
+			r.Findings.add(Audit, "erasure_unexplained", r.EntryID,
+				"the body is said to be erased; no verified erasure record covers it")
+		}
+	}
+}
+
+// issuerKeys are the keys that sign the JOSE artifacts of an issuer.
+func (c *bundleCheck) issuerKeys(issuer string) (*jws.KeySet, bool) {
+	domain, ok := c.trust.Domain(issuer)
+	if !ok {
+		return nil, false
+	}
+	return domain.Keys, true
+}

@@ -1,0 +1,359 @@
+package verifier
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/jws"
+)
+
+// TrustFormat is the version of trust documents that this package reads and writes.
+const TrustFormat = 1
+
+// Limits of a trust document.
+const (
+	MaxTrustBytes   = 256 << 10
+	maxTrustKeys    = 64
+	maxTrustPeers   = 256
+	maxAgreements   = 1024
+	maxIssuerLength = 512
+	maxKeyID        = 128
+)
+
+// ErrTrust reports a malformed trust document.
+var ErrTrust = errors.New("verifier: malformed trust document")
+
+// Trust is what an auditor relies on when checking the word of one issuer. It is the only source of trust of this
+// package: get it from the issuer by a way you believe in, compare it with other copies, keep it.
+type Trust struct {
+	Anchor
+	// Agreements are the digests of the federation agreements the auditor knows to be genuine.
+	Agreements []mission.Digest
+	// Peers are anchors of other domains whose artifacts occur in this issuer's evidence.
+	Peers []Anchor
+}
+
+// An Anchor is one domain's names and public keys.
+type Anchor struct {
+	Issuer     string      // byte for byte as in records, statements and tokens
+	Origin     string      // of the log
+	VKey       string      // signed-note verifier key of the log's checkpoints
+	Keys       *jws.KeySet // status responses, projections, derivation receipts
+	Governance *jws.KeySet // agreements; nil if unknown
+	Receipts   KeyRing     // COSE receipts of the log
+	Evidence   KeyRing     // COSE signed statements of the issuer
+}
+
+// A KeyRing holds COSE keys by key id, retired and compromised ones included.
+type KeyRing []TrustedKey
+
+// A TrustedKey is a public key and until when its signatures count.
+type TrustedKey struct {
+	KeyID  []byte           // kid of its statements or receipts: the RFC 9679 thumbprint, unless it says otherwise
+	Public crypto.PublicKey // *ecdsa.PublicKey on P-256 or ed25519.PublicKey
+	Status KeyStatus
+	Until  time.Time // of retirement or compromise; zero for an active key
+}
+
+// KeyStatus says whether a key is in use.
+type KeyStatus string
+
+// The states of a key. What a retired key signed before Until stands. What a compromised key signed counts only if a
+// proof by another key shows that it existed before Until.
+const (
+	KeyActive      KeyStatus = "active"
+	KeyRetired     KeyStatus = "retired"
+	KeyCompromised KeyStatus = "compromised"
+)
+
+// NewTrustedKey returns an active key under its thumbprint.
+func NewTrustedKey(pub crypto.PublicKey) (TrustedKey, error) {
+	kid, err := ledger.KeyThumbprint(pub)
+	if err != nil {
+		return TrustedKey{}, fmt.Errorf("%w: %w", ErrTrust, err)
+	}
+	return TrustedKey{KeyID: kid, Public: pub, Status: KeyActive}, nil
+}
+
+// Find returns the key with this key id.
+func (r KeyRing) Find(kid []byte) (TrustedKey, bool) {
+	for _, k := range r {
+		if bytes.Equal(k.KeyID, kid) {
+			return k, true
+		}
+	}
+	return TrustedKey{}, false
+}
+
+// Agreement reports whether the trust document names this agreement.
+func (t *Trust) Agreement(d mission.Digest) bool {
+	for _, known := range t.Agreements {
+		if known == d {
+			return true
+		}
+	}
+	return false
+}
+
+// Domain returns the anchor of an issuer: the document's own or a peer's.
+func (t *Trust) Domain(issuer string) (*Anchor, bool) {
+	if t.Issuer == issuer {
+		return &t.Anchor, true
+	}
+	for i := range t.Peers {
+		if t.Peers[i].Issuer == issuer {
+			return &t.Peers[i], true
+		}
+	}
+	return nil, false
+}
+
+// noteVerifier returns the verifier of the log's checkpoints.
+func (a *Anchor) noteVerifier() (note.Verifier, error) {
+	v, err := note.NewVerifier(a.VKey)
+	if err != nil {
+		return nil, fmt.Errorf("%w: vkey: %w", ErrTrust, err)
+	}
+	if v.Name() != a.Origin {
+		return nil, fmt.Errorf("%w: vkey is named %q, the log %q", ErrTrust, v.Name(), a.Origin)
+	}
+	return v, nil
+}
+
+// The JSON form. schemas/trust.schema.json describes it.
+type (
+	trustJSON struct {
+		Format     int64            `json:"format"`
+		Issuer     string           `json:"issuer"`
+		Log        logJSON          `json:"log"`
+		Keys       mission.Raw      `json:"jwks"`
+		Governance mission.Raw      `json:"governance_keys,omitempty"`
+		Receipts   []keyJSON        `json:"receipt_keys"`
+		Evidence   []keyJSON        `json:"evidence_keys"`
+		Agreements []mission.Digest `json:"agreements"`
+		Peers      []anchorJSON     `json:"peers,omitempty"`
+	}
+	anchorJSON struct {
+		Issuer     string      `json:"issuer"`
+		Log        logJSON     `json:"log"`
+		Keys       mission.Raw `json:"jwks"`
+		Governance mission.Raw `json:"governance_keys,omitempty"`
+		Receipts   []keyJSON   `json:"receipt_keys"`
+		Evidence   []keyJSON   `json:"evidence_keys"`
+	}
+	logJSON struct {
+		Origin string `json:"origin"`
+		VKey   string `json:"vkey"`
+	}
+	keyJSON struct {
+		Key    mission.Raw `json:"jwk"`
+		KeyID  []byte      `json:"kid,omitempty"` // only if it is not the thumbprint
+		Status KeyStatus   `json:"status"`
+		Until  string      `json:"until,omitempty"`
+	}
+)
+
+// ParseTrust reads a trust document. Anything it does not understand refuses the whole document: an auditor's anchors
+// must not be half read.
+func ParseTrust(data []byte) (*Trust, error) {
+	if len(data) > MaxTrustBytes {
+		return nil, fmt.Errorf("%w: %d octets", ErrTrust, len(data))
+	}
+	var j trustJSON
+	if err := mission.Decode(data, &j); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTrust, err)
+	}
+	if j.Format != TrustFormat {
+		return nil, fmt.Errorf("%w: format %d", ErrTrust, j.Format)
+	}
+	if len(j.Agreements) > maxAgreements || len(j.Peers) > maxTrustPeers {
+		return nil, fmt.Errorf("%w: too many agreements or peers", ErrTrust)
+	}
+	own, err := anchorJSON{j.Issuer, j.Log, j.Keys, j.Governance, j.Receipts, j.Evidence}.anchor()
+	if err != nil {
+		return nil, err
+	}
+	t := &Trust{Anchor: own, Agreements: j.Agreements}
+	for _, p := range j.Peers {
+		if _, dup := t.Domain(p.Issuer); dup {
+			return nil, fmt.Errorf("%w: issuer %q twice", ErrTrust, p.Issuer)
+		}
+		peer, err := p.anchor()
+		if err != nil {
+			return nil, err
+		}
+		t.Peers = append(t.Peers, peer)
+	}
+	return t, nil
+}
+
+func (j anchorJSON) anchor() (Anchor, error) {
+	a := Anchor{Issuer: j.Issuer, Origin: j.Log.Origin, VKey: j.Log.VKey}
+	if len(j.Issuer) == 0 || len(j.Issuer) > maxIssuerLength {
+		return Anchor{}, fmt.Errorf("%w: issuer", ErrTrust)
+	}
+	if err := ledger.CheckOrigin(a.Origin); err != nil {
+		return Anchor{}, fmt.Errorf("%w: %w", ErrTrust, err)
+	}
+	if _, err := a.noteVerifier(); err != nil {
+		return Anchor{}, err
+	}
+	var err error
+	if a.Keys, err = jws.ParseKeySet(j.Keys.Bytes()); err != nil {
+		return Anchor{}, fmt.Errorf("%w: jwks: %w", ErrTrust, err)
+	}
+	if !j.Governance.IsZero() {
+		if a.Governance, err = jws.ParseKeySet(j.Governance.Bytes()); err != nil {
+			return Anchor{}, fmt.Errorf("%w: governance_keys: %w", ErrTrust, err)
+		}
+	}
+	if a.Receipts, err = parseRing(j.Receipts); err != nil {
+		return Anchor{}, fmt.Errorf("%w: receipt_keys: %w", ErrTrust, err)
+	}
+	if a.Evidence, err = parseRing(j.Evidence); err != nil {
+		return Anchor{}, fmt.Errorf("%w: evidence_keys: %w", ErrTrust, err)
+	}
+	return a, nil
+}
+
+func parseRing(list []keyJSON) (KeyRing, error) {
+	if len(list) > maxTrustKeys {
+		return nil, fmt.Errorf("%d keys", len(list))
+	}
+	var ring KeyRing
+	for i, j := range list {
+		k, err := j.key()
+		if err != nil {
+			return nil, fmt.Errorf("key %d: %w", i, err)
+		}
+		if _, dup := ring.Find(k.KeyID); dup {
+			return nil, fmt.Errorf("key %d has the key id of an earlier one", i)
+		}
+		ring = append(ring, k)
+	}
+	return ring, nil
+}
+
+func (j keyJSON) key() (TrustedKey, error) {
+	pub, name, err := jws.ParsePublicKey(j.Key.Bytes())
+	if err != nil {
+		return TrustedKey{}, err
+	}
+	k, err := NewTrustedKey(pub)
+	if err != nil {
+		return TrustedKey{}, err
+	}
+	if len(j.KeyID) > maxKeyID {
+		return TrustedKey{}, fmt.Errorf("kid of %d octets", len(j.KeyID))
+	}
+	if len(j.KeyID) > 0 {
+		k.KeyID = j.KeyID
+	}
+	if name != "" && name != base64.RawURLEncoding.EncodeToString(k.KeyID) {
+		return TrustedKey{}, errors.New("the JWK names another kid than its statements carry")
+	}
+	k.Status = j.Status
+	switch j.Status {
+	case KeyActive:
+		if j.Until != "" {
+			return TrustedKey{}, errors.New("an active key has no until")
+		}
+	case KeyRetired, KeyCompromised:
+		if k.Until, err = mission.ParseTime(j.Until); err != nil {
+			return TrustedKey{}, fmt.Errorf("until: %w", err)
+		}
+	default:
+		return TrustedKey{}, fmt.Errorf("status %.20q", j.Status)
+	}
+	return k, nil
+}
+
+// Marshal returns the trust document in canonical JSON.
+func (t *Trust) Marshal() ([]byte, error) {
+	own, err := t.Anchor.json()
+	if err != nil {
+		return nil, err
+	}
+	j := trustJSON{TrustFormat, own.Issuer, own.Log, own.Keys, own.Governance, own.Receipts, own.Evidence, t.Agreements, nil}
+	if j.Agreements == nil {
+		j.Agreements = []mission.Digest{}
+	}
+	for i := range t.Peers {
+		p, err := t.Peers[i].json()
+		if err != nil {
+			return nil, err
+		}
+		j.Peers = append(j.Peers, p)
+	}
+	out, err := mission.Marshal(j)
+	if err != nil {
+		return nil, fmt.Errorf("verifier: writing trust document: %w", err)
+	}
+	if _, err := ParseTrust(out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (a *Anchor) json() (anchorJSON, error) {
+	j := anchorJSON{Issuer: a.Issuer, Log: logJSON{a.Origin, a.VKey}}
+	var err error
+	if j.Keys, err = keySetJSON(a.Keys); err != nil {
+		return j, err
+	}
+	if a.Governance != nil {
+		if j.Governance, err = keySetJSON(a.Governance); err != nil {
+			return j, err
+		}
+	}
+	if j.Receipts, err = a.Receipts.json(); err != nil {
+		return j, err
+	}
+	j.Evidence, err = a.Evidence.json()
+	return j, err
+}
+
+func keySetJSON(set *jws.KeySet) (mission.Raw, error) {
+	if set == nil {
+		set = &jws.KeySet{}
+	}
+	b, err := set.Marshal()
+	if err != nil {
+		return mission.Raw{}, fmt.Errorf("verifier: writing key set: %w", err)
+	}
+	return mission.ParseRaw(b)
+}
+
+func (r KeyRing) json() ([]keyJSON, error) {
+	list := make([]keyJSON, 0, len(r))
+	for _, k := range r {
+		own, err := NewTrustedKey(k.Public)
+		if err != nil {
+			return nil, err
+		}
+		b, err := jws.MarshalPublicKey(base64.RawURLEncoding.EncodeToString(k.KeyID), k.Public)
+		if err != nil {
+			return nil, fmt.Errorf("verifier: writing key: %w", err)
+		}
+		j := keyJSON{Status: k.Status}
+		if !bytes.Equal(own.KeyID, k.KeyID) {
+			j.KeyID = k.KeyID
+		}
+		if j.Key, err = mission.ParseRaw(b); err != nil {
+			return nil, fmt.Errorf("verifier: writing key: %w", err)
+		}
+		if k.Status != KeyActive {
+			j.Until = mission.FormatTime(k.Until)
+		}
+		list = append(list, j)
+	}
+	return list, nil
+}
