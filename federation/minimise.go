@@ -13,52 +13,33 @@ import (
 //   - it may be delegated: crossing the border is one step of delegation;
 //   - its resource, actions and constraint keys lie inside the direction of the agreement.
 //
-// The conveyed form has type, resource, resource_match, actions, constraints and delegation. Gates stay at home: a gated
-// entry is conveyed with requires_action_approval. `federation` becomes what the receiver may do with it: the issuers of
-// onward are its audiences; without onward it is absent.
+// The conveyed form is that of mission.Convey: gates stay at home and become requires_action_approval; `federation` says
+// what the receiver may do with the entry, and is absent if that is nothing. It never leads back here.
 func Minimise(set []mission.Entry, d *Direction, shape string) []mission.Entry {
 	if d == nil || !slices.Contains(d.Shapes, shape) {
 		return nil
 	}
 	var out []mission.Entry
-	for _, e := range mission.ForPeer(set, d.To, shape) {
-		if c, ok := conveyed(e, d); ok {
-			out = append(out, c)
+	for _, e := range mission.Convey(set, d.To, shape) {
+		if e.Type != mission.TypeResourceAccess || e.Delegation == nil || e.Delegation.MaxDepth < 1 ||
+			len(e.Delegation.Other) > 0 {
+			continue
+		}
+		e.Federation = outward(e.Federation, d)
+		if d.Admits(e) {
+			out = append(out, e)
 		}
 	}
 	return out
 }
 
-func conveyed(e mission.Entry, d *Direction) (mission.Entry, bool) {
-	if e.Type != mission.TypeResourceAccess || e.Delegation == nil || e.Delegation.MaxDepth < 1 ||
-		len(e.Delegation.Other) > 0 {
-		return mission.Entry{}, false
+// outward drops the two parties from where a conveyed entry may go on to.
+func outward(f *mission.Federation, d *Direction) *mission.Federation {
+	if f == nil {
+		return nil
 	}
-	out := mission.Entry{
-		Type:          e.Type,
-		Resource:      e.Resource,
-		ResourceMatch: e.ResourceMatch,
-		Actions:       e.Actions,
-		Constraints:   e.Constraints,
-		Delegation:    e.Delegation,
-		Federation:    onward(e.Federation, d),
-	}
-	if len(e.Gates) > 0 {
-		var c mission.Constraints
-		if e.Constraints != nil {
-			c = *e.Constraints
-		}
-		c.RequiresActionApproval = new(true)
-		out.Constraints = &c
-	}
-	return out, d.Admits(out)
-}
-
-// onward is the `federation` member of a conveyed entry: where the receiver may convey it to, never back and never to
-// itself.
-func onward(f *mission.Federation, d *Direction) *mission.Federation {
 	var to []string
-	for _, issuer := range f.Onward {
+	for _, issuer := range f.Audiences {
 		if issuer != d.From && issuer != d.To {
 			to = append(to, issuer)
 		}
