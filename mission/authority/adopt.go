@@ -30,12 +30,13 @@ type principalsChange struct {
 	Salt      string         `json:"salt"`
 }
 
-// Principals are the principals in force; nil before Recover.
+// Principals are the principals in force. Before Recover they are the configured ones: a server that could not write
+// them down refuses everything, but who may stop a mission must still be able to authenticate.
 func (a *Authority) Principals() *Principals {
 	if f := a.inForce.Load(); f != nil {
 		return f.Principals
 	}
-	return nil
+	return a.configured
 }
 
 // SetPrincipals puts another version of the principals in force. The change is logged before it takes effect; an equal

@@ -169,11 +169,7 @@ func principal(id, members string) string {
 // as returns a principal as an authenticated caller.
 func (d *domain) as(id string) authority.Caller {
 	d.Helper()
-	ps := d.Principals()
-	if ps == nil {
-		ps = d.config.Principals
-	}
-	p, ok := ps.ByID(id)
+	p, ok := d.Principals().ByID(id)
 	if !ok {
 		d.Fatalf("no principal %s", id)
 	}

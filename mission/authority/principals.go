@@ -143,6 +143,9 @@ func ParsePrincipals(data []byte) (*Principals, error) {
 		}
 	}
 	for _, p := range ps.all {
+		if other := ps.byID[p.ClientID]; other != nil && other != p {
+			return nil, fmt.Errorf("authority: principal %.64q: client_id is the id of another", p.ID)
+		}
 		if err := ps.checkSource(p); err != nil {
 			return nil, fmt.Errorf("authority: principal %.64q: %w", p.ID, err)
 		}
