@@ -15,7 +15,8 @@ var (
 )
 
 // Meet returns the widest entry that is inside both p and c, spelt as in p where both agree; false if there is none or
-// either has parts without a rule.
+// either has parts without a rule. A list that would be left empty is no entry (constraints, actions), no delegation or
+// no crossing at all.
 func Meet(p, c Entry) (Entry, bool) {
 	if p.check() != nil || c.check() != nil {
 		return Entry{}, false
