@@ -162,6 +162,7 @@ type route struct {
 	roles   []authority.Role // otherwise: those who may
 	media   string           // of the body, "" if there is none
 	limit   int64            // octets of the body
+	bad     string           // code of a body that is not one of these, if not the surface's usual one
 	run     func(*call) (reply, error)
 }
 
@@ -214,6 +215,7 @@ func (a *API) answer(w http.ResponseWriter, r route, c *call) (out reply) {
 		}
 	}()
 	if err := a.admit(w, r, c); err != nil {
+		err = r.named(err)
 		a.refused(r, c, err)
 		return a.refuse(r.surface, err, echo(c.form))
 	}
@@ -225,6 +227,17 @@ func (a *API) answer(w http.ResponseWriter, r route, c *call) (out reply) {
 		return a.refuse(r.surface, err, echo(c.form))
 	}
 	return out
+}
+
+// named gives a refused body the code that the route's own surface has for it.
+func (r *route) named(err error) error {
+	e, ok := errors.AsType[*authority.Error](err)
+	if !ok || r.bad == "" || e.Kind != authority.Invalid {
+		return err
+	}
+	out := *e
+	out.Code, out.Reason = r.bad, e.Code
+	return &out
 }
 
 // admit authenticates the caller, checks its grant and its rate, and reads the body.
@@ -299,7 +312,7 @@ func echo(form url.Values) string {
 func write(w http.ResponseWriter, r *http.Request, out reply) {
 	h := w.Header()
 	for name, values := range out.header {
-		h[name] = values
+		h[http.CanonicalHeaderKey(name)] = values
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	if h.Get("Cache-Control") == "" {

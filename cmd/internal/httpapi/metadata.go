@@ -98,12 +98,8 @@ func (a *API) publish() error {
 		if err != nil {
 			return fmt.Errorf("httpapi: receipt key: %w", err)
 		}
-		kid, err := ledger.KeyThumbprint(k.Public)
-		if err != nil {
-			return fmt.Errorf("httpapi: receipt key: %w", err)
-		}
 		// A set of one key is the array head 0x81 and the key.
-		a.keys.receiptKeys = append(a.keys.receiptKeys, receiptKey{kid: kid, encoded: bytes.TrimPrefix(one, []byte{0x81})})
+		a.keys.receiptKeys = append(a.keys.receiptKeys, receiptKey{kid: k.ID, encoded: bytes.TrimPrefix(one, []byte{0x81})})
 	}
 	if err := a.hint(); err != nil {
 		return err

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 
+	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
 	"github.com/mission-authority/mas/mission/jws"
 )
@@ -42,7 +43,7 @@ func (a *API) table() []route {
 
 		// Submission and review.
 		{method: post, path: base + "/mas/submissions", roles: clients, surface: surfaceMission,
-			media: mediaJSON, limit: large, run: a.submit},
+			media: mediaJSON, limit: large, bad: mission.InvalidIntent, run: a.submit},
 		{method: post, path: base + "/mas/submissions/status", roles: clients, surface: surfaceMission,
 			media: mediaForm, limit: body, run: a.poll},
 		{method: get, path: base + "/mas/review", roles: approvers, run: a.queue},

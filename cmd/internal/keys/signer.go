@@ -61,7 +61,9 @@ func (k *Key) PublicJWKS() (*jws.KeySet, error) {
 }
 
 // PublicCOSE is the public key as a COSE Key Set of one.
-func (k *Key) PublicCOSE() ledger.KeySet { return ledger.KeySet{{Public: k.public}} }
+func (k *Key) PublicCOSE() ledger.KeySet {
+	return ledger.KeySet{{ID: k.thumbprint, Algorithm: k.role.algorithm(), Public: k.public}}
+}
 
 // StatementJWKS is the public key as a JWK Set of one whose kid is the one that statements carry: the RFC 9679
 // thumbprint, in base64url.
