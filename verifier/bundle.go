@@ -345,3 +345,13 @@ func (c *contents) checkCounts(fs *Findings) {
 		fs.add(Integrity, "manifest_counts", pathManifest, "the counts of the manifest do not fit its lists")
 	}
 }
+
+// BundleSubjects returns the feeds that a bundle means to hold, unchecked: what to collect from a mirror before the
+// bundle is verified against it.
+func BundleSubjects(data []byte) []string {
+	c := open(data, &Findings{})
+	if c == nil {
+		return nil
+	}
+	return c.manifest.Query.Subjects
+}

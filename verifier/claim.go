@@ -19,3 +19,6 @@ var (
 	notSigned = Claim{"manifest_unsigned", "the manifest is the exporter's unsigned word: its time, its query and the " +
 		"reasons it gives for gaps"}
 )
+
+// LogClaims is what the verdict on a log alone does not say.
+func LogClaims() []Claim { return []Claim{notWitnessed, notRestored, notSeparate} }

@@ -132,8 +132,8 @@ func TestVerifyLogForeignSigner(t *testing.T) {
 		t.Errorf("report %+v", r)
 	}
 	// The right key id with another key is a forged statement, not an unknown signer.
-	own := d.ring(d.evidence)
-	own[0].Public = newSigner(t).public
+	own := d.ring(newSigner(t))
+	own[0].KeyID = d.evidence.KeyID()
 	trust.Evidence = own
 	r = VerifyLog(source(files), trust, LogOptions{Signatures: true})
 	if !r.Findings.Code("statement_signature") || r.Findings.Outcome() != Wrong {

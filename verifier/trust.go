@@ -20,12 +20,11 @@ const TrustFormat = 1
 
 // Limits of a trust document.
 const (
-	MaxTrustBytes   = 256 << 10
-	maxTrustKeys    = 64
-	maxTrustPeers   = 256
-	maxAgreements   = 1024
-	maxIssuerLength = 512
-	maxKeyID        = 128
+	MaxTrustBytes = 256 << 10
+	maxTrustKeys  = 64
+	maxTrustPeers = 256
+	maxAgreements = 1024
+	maxKeyID      = 128
 )
 
 // ErrTrust reports a malformed trust document.
@@ -57,7 +56,7 @@ type KeyRing []TrustedKey
 
 // A TrustedKey is a public key and until when its signatures count.
 type TrustedKey struct {
-	KeyID  []byte           // kid of its statements or receipts: the RFC 9679 thumbprint, unless it says otherwise
+	KeyID  []byte           // kid of its statements or receipts; empty: the RFC 9679 thumbprint
 	Public crypto.PublicKey // *ecdsa.PublicKey on P-256 or ed25519.PublicKey
 	Status KeyStatus
 	Until  time.Time // of retirement or compromise; zero for an active key
@@ -74,23 +73,22 @@ const (
 	KeyCompromised KeyStatus = "compromised"
 )
 
-// NewTrustedKey returns an active key under its thumbprint.
-func NewTrustedKey(pub crypto.PublicKey) (TrustedKey, error) {
-	kid, err := ledger.KeyThumbprint(pub)
-	if err != nil {
-		return TrustedKey{}, fmt.Errorf("%w: %w", ErrTrust, err)
-	}
-	return TrustedKey{KeyID: kid, Public: pub, Status: KeyActive}, nil
-}
-
 // Find returns the key with this key id.
 func (r KeyRing) Find(kid []byte) (TrustedKey, bool) {
 	for _, k := range r {
-		if bytes.Equal(k.KeyID, kid) {
+		if own, err := k.kid(); err == nil && bytes.Equal(own, kid) {
 			return k, true
 		}
 	}
 	return TrustedKey{}, false
+}
+
+// kid is the key id of what the key signs.
+func (k TrustedKey) kid() ([]byte, error) {
+	if len(k.KeyID) > 0 {
+		return k.KeyID, nil
+	}
+	return ledger.KeyThumbprint(k.Public)
 }
 
 // Agreement reports whether the trust document names this agreement.
@@ -197,8 +195,8 @@ func ParseTrust(data []byte) (*Trust, error) {
 
 func (j anchorJSON) anchor() (Anchor, error) {
 	a := Anchor{Issuer: j.Issuer, Origin: j.Log.Origin, VKey: j.Log.VKey}
-	if len(j.Issuer) == 0 || len(j.Issuer) > maxIssuerLength {
-		return Anchor{}, fmt.Errorf("%w: issuer", ErrTrust)
+	if err := mission.CheckIssuer(j.Issuer); err != nil {
+		return Anchor{}, fmt.Errorf("%w: issuer: %w", ErrTrust, err)
 	}
 	if err := ledger.CheckOrigin(a.Origin); err != nil {
 		return Anchor{}, fmt.Errorf("%w: %w", ErrTrust, err)
@@ -230,11 +228,11 @@ func parseRing(list []keyJSON) (KeyRing, error) {
 	}
 	var ring KeyRing
 	for i, j := range list {
-		k, err := j.key()
+		k, kid, err := j.key()
 		if err != nil {
 			return nil, fmt.Errorf("key %d: %w", i, err)
 		}
-		if _, dup := ring.Find(k.KeyID); dup {
+		if _, dup := ring.Find(kid); dup {
 			return nil, fmt.Errorf("key %d has the key id of an earlier one", i)
 		}
 		ring = append(ring, k)
@@ -242,38 +240,34 @@ func parseRing(list []keyJSON) (KeyRing, error) {
 	return ring, nil
 }
 
-func (j keyJSON) key() (TrustedKey, error) {
+func (j keyJSON) key() (k TrustedKey, kid []byte, err error) {
 	pub, name, err := jws.ParsePublicKey(j.Key.Bytes())
 	if err != nil {
-		return TrustedKey{}, err
-	}
-	k, err := NewTrustedKey(pub)
-	if err != nil {
-		return TrustedKey{}, err
+		return k, nil, err
 	}
 	if len(j.KeyID) > maxKeyID {
-		return TrustedKey{}, fmt.Errorf("kid of %d octets", len(j.KeyID))
+		return k, nil, fmt.Errorf("kid of %d octets", len(j.KeyID))
 	}
-	if len(j.KeyID) > 0 {
-		k.KeyID = j.KeyID
+	k = TrustedKey{KeyID: j.KeyID, Public: pub, Status: j.Status}
+	if kid, err = k.kid(); err != nil {
+		return k, nil, err
 	}
-	if name != "" && name != base64.RawURLEncoding.EncodeToString(k.KeyID) {
-		return TrustedKey{}, errors.New("the JWK names another kid than its statements carry")
+	if name != "" && name != base64.RawURLEncoding.EncodeToString(kid) {
+		return k, nil, errors.New("the JWK names another kid than its statements carry")
 	}
-	k.Status = j.Status
 	switch j.Status {
 	case KeyActive:
 		if j.Until != "" {
-			return TrustedKey{}, errors.New("an active key has no until")
+			return k, nil, errors.New("an active key has no until")
 		}
 	case KeyRetired, KeyCompromised:
-		if k.Until, err = mission.ParseTime(j.Until); err != nil {
-			return TrustedKey{}, fmt.Errorf("until: %w", err)
+		if k.Until, err = mission.ParseTime(j.Until); err != nil || !isIssuerTime(j.Until) {
+			return k, nil, errors.New("until is not YYYY-MM-DDTHH:MM:SSZ")
 		}
 	default:
-		return TrustedKey{}, fmt.Errorf("status %.20q", j.Status)
+		return k, nil, fmt.Errorf("status %.20q", j.Status)
 	}
-	return k, nil
+	return k, kid, nil
 }
 
 // Marshal returns the trust document in canonical JSON.
@@ -335,18 +329,15 @@ func keySetJSON(set *jws.KeySet) (mission.Raw, error) {
 func (r KeyRing) json() ([]keyJSON, error) {
 	list := make([]keyJSON, 0, len(r))
 	for _, k := range r {
-		own, err := NewTrustedKey(k.Public)
-		if err != nil {
-			return nil, err
-		}
-		b, err := jws.MarshalPublicKey(base64.RawURLEncoding.EncodeToString(k.KeyID), k.Public)
+		kid, err := k.kid()
 		if err != nil {
 			return nil, fmt.Errorf("verifier: writing key: %w", err)
 		}
-		j := keyJSON{Status: k.Status}
-		if !bytes.Equal(own.KeyID, k.KeyID) {
-			j.KeyID = k.KeyID
+		b, err := jws.MarshalPublicKey(base64.RawURLEncoding.EncodeToString(kid), k.Public)
+		if err != nil {
+			return nil, fmt.Errorf("verifier: writing key: %w", err)
 		}
+		j := keyJSON{KeyID: k.KeyID, Status: k.Status}
 		if j.Key, err = mission.ParseRaw(b); err != nil {
 			return nil, fmt.Errorf("verifier: writing key: %w", err)
 		}

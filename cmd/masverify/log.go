@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/verifier"
+)
+
+func (t *tool) logCommand() *cobra.Command {
+	var opts verifier.LogOptions
+	c := &cobra.Command{
+		Use:   "log DIR --trust TRUST",
+		Short: "Rehash a mirror of a log and check it against its checkpoint",
+		Long: `Rehashes every entry of a mirror made by "masctl log fetch", compares every tile, and checks the root against the
+signed checkpoint.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			trust, err := t.anchors()
+			if err != nil {
+				return err
+			}
+			report, err := scanLog(args[0], trust, opts)
+			if err != nil {
+				return err
+			}
+			return t.log(report)
+		},
+	}
+	c.Flags().BoolVar(&opts.Signatures, "signatures", true, "also verify the signature of every statement")
+	return c
+}
+
+// scanLog checks the mirror in a directory.
+func scanLog(dir string, trust *verifier.Trust, opts verifier.LogOptions) (*verifier.LogReport, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return verifier.VerifyLog(func(path string) ([]byte, error) {
+		f, err := root.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		data, err := io.ReadAll(io.LimitReader(f, ledger.MaxBundleSize+1))
+		if err == nil && len(data) > ledger.MaxBundleSize {
+			err = fmt.Errorf("%s is too large", path)
+		}
+		return data, err
+	}, trust, opts), nil
+}
+
+func (t *tool) log(r *verifier.LogReport) error {
+	t.conclude(r.Findings.Outcome())
+	if t.json {
+		return t.document(r)
+	}
+	if r.Mirror != nil && !r.Findings.Has(verifier.Integrity) {
+		t.line("verified", "%s  size %d  root %s", r.Origin, r.Size, r.Root)
+		t.line("rehashed", "%d entries; %d signatures verified, %d by signers the trust document does not know", r.Scanned,
+			r.Signatures, r.Unknown)
+	}
+	t.findings(r.Findings)
+	t.claims(verifier.LogClaims())
+	return nil
+}
