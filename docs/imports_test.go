@@ -44,6 +44,7 @@ const (
 	koanf    = "github.com/knadh/koanf"
 	merkle   = "github.com/transparency-dev/merkle"
 	note     = "golang.org/x/mod/sumdb/note"
+	protobuf = "google.golang.org/protobuf/proto"
 	schema   = "github.com/santhosh-tekuri/jsonschema"
 	sigstore = "github.com/sigstore/sigstore"
 	tessera  = "github.com/transparency-dev/tessera/api"
@@ -71,7 +72,7 @@ var imports = []importRule{
 	{pkg: "ledger/sequencer", ours: []string{"ledger"}, third: []string{merkle + "/compact", note},
 		never: []string{"./mission", "./federation", badger, "net/http"}},
 	{pkg: "ledger/journal", third: []string{zstd, xsys}, never: []string{"./"}},
-	{pkg: "ledger/badgerstore", ours: []string{"ledger", "ledger/journal"}, third: []string{badger, xsys},
+	{pkg: "ledger/badgerstore", ours: []string{"ledger", "ledger/journal"}, third: []string{badger, protobuf, xsys},
 		never: []string{"./mission", "./federation"}, direct: []string{"net/http"}},
 	{pkg: "mission/authority", ours: []string{"mission", "mission/jws", "ledger", "federation", "schemas"},
 		never: append([]string{gin, "net/http"}, engines...)},
@@ -86,12 +87,14 @@ var imports = []importRule{
 	{pkg: "cmd/internal/keys", ours: []string{"ledger", "mission/jws"}, third: []string{sigstore, gocose, note}},
 	{pkg: "cmd/internal/config", third: []string{koanf, validate}, never: engines},
 	{pkg: "cmd/internal/telemetry", never: engines},
+	{pkg: "cmd/internal/client", ours: []string{"mission", "mission/jws"}, never: engines},
+	{pkg: "cmd/internal/domain", ours: []string{"..."}, third: []string{note, xsync}},
 	{pkg: "cmd/masverify",
 		ours:  []string{"verifier", "mission", "mission/jws", "ledger", "federation", "schemas"},
 		third: []string{cobra}, never: append([]string{"net/http"}, engines...)},
 	{pkg: "cmd/masctl",
 		ours: []string{"federation/peering", "verifier", "mission", "mission/jws", "ledger", "federation",
-			"schemas"},
+			"schemas", "cmd/internal/client"},
 		third: []string{cookies, cobra}, never: engines},
 	{pkg: "cmd/mas", ours: []string{"..."}, third: []string{cobra, xsync, xsys}},
 	{pkg: "cmd/internal/pins", third: []string{"."}}, // keeps modules in go.mod that only tests or tools import
