@@ -200,22 +200,31 @@ func TestClonesDoNotDisturbEachOther(t *testing.T) {
 		base := tree.edge
 		view := base.Partial(0)
 		before := slices.Clone(view)
-		a, b := base.Clone(), base.Clone()
+		copies := []*ledger.Edge{base, base.Clone(), base.Clone()}
+		leaves := [][]ledger.Hash{slices.Clone(tree.leaves), slices.Clone(tree.leaves), slices.Clone(tree.leaves)}
 		for i := range uint64(300) {
-			a.Append(testLeaf(1000 + i))
-			b.Append(testLeaf(2000 + i))
-			base.Append(testLeaf(3000 + i))
+			var completed [3][]ledger.FullTile
+			for j, e := range copies {
+				leaf := testLeaf(1000*uint64(j+1) + i)
+				leaves[j] = append(leaves[j], leaf)
+				completed[j] = e.Append(leaf)
+			}
+			for j, e := range copies {
+				n := len(leaves[j])
+				if !slices.Equal(e.Partial(0), leaves[j][n/256*256:]) {
+					t.Fatalf("size %d: copy %d: partial tile is not its own after %d leaves", size, j, i+1)
+				}
+				if len(completed[j]) > 0 && !bytes.Equal(completed[j][0].Hashes, ledger.MarshalTile(leaves[j][n-256:])) {
+					t.Fatalf("size %d: copy %d: full tile is not its own after %d leaves", size, j, i+1)
+				}
+			}
 		}
 		if !slices.Equal(view, before) {
 			t.Errorf("size %d: a view changed", size)
 		}
-		for start, e := range map[uint64]*ledger.Edge{1000: a, 2000: b, 3000: base} {
-			leaves := slices.Clone(tree.leaves)
-			for i := range uint64(300) {
-				leaves = append(leaves, testLeaf(start+i))
-			}
-			if e.Root() != naiveRoot(leaves) || !slices.Equal(e.Partial(0), leaves[len(leaves)/256*256:]) {
-				t.Errorf("size %d: copy grown from %d has another tree", size, start)
+		for j, e := range copies {
+			if e.Root() != naiveRoot(leaves[j]) {
+				t.Errorf("size %d: copy %d has another tree", size, j)
 			}
 		}
 	}

@@ -191,18 +191,24 @@ func TestOpenGenesis(t *testing.T) {
 	if err != nil || got.Origin != g.Origin {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	other := testGenesis(t)
+	// Bodies of the same log under another policy: without the issuer's key, and with two keys for every type.
+	other, open := testGenesis(t), testGenesis(t)
 	other.Producers = other.Producers[1:]
 	otherBody := mustMarshalGenesis(t, other)
+	open.Producers[1].Types = []string{ledger.AnyType}
+	openBody := mustMarshalGenesis(t, open)
 	for name, c := range map[string]struct {
 		change func(*ledger.Claims)
 		signer ledger.Signer
 		body   []byte
 	}{
-		"another body":                   {func(*ledger.Claims) {}, signer, otherBody},
-		"another type":                   {func(c *ledger.Claims) { c.ContentType = "application/cbor" }, signer, body},
-		"another subject":                {func(c *ledger.Claims) { c.Subject = testIssuer + "/policy" }, signer, body},
-		"another issuer":                 {func(c *ledger.Claims) { c.Issuer = "https://pdp.example" }, newSigner(t, p256Key(t, 5)), body},
+		"another body":    {func(*ledger.Claims) {}, signer, openBody},
+		"another type":    {func(c *ledger.Claims) { c.ContentType = "application/cbor" }, signer, body},
+		"another subject": {func(c *ledger.Claims) { c.Subject = testIssuer + "/policy" }, signer, body},
+		"another issuer":  {func(c *ledger.Claims) { c.Issuer = "https://pdp.example" }, newSigner(t, p256Key(t, 5)), body},
+		"another producer": {func(c *ledger.Claims) {
+			c.Issuer, c.Digest = "https://pdp.example", sha256.Sum256(openBody)
+		}, newSigner(t, p256Key(t, 5)), openBody},
 		"a key it does not name":         {func(*ledger.Claims) {}, newSigner(t, p256Key(t, 9)), body},
 		"a key it does not admit":        {func(*ledger.Claims) {}, newSigner(t, p256Key(t, 5)), body},
 		"a policy that excludes its key": {func(c *ledger.Claims) { c.Digest = sha256.Sum256(otherBody) }, signer, otherBody},

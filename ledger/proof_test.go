@@ -228,6 +228,9 @@ func TestConsistencyOfEveryPair(t *testing.T) {
 	if err := ledger.VerifyConsistency(0, 5, nil, ledger.EmptyRoot, roots[5]); !errors.Is(err, ledger.ErrProof) {
 		t.Errorf("from the empty tree: %v", err)
 	}
+	if err := ledger.VerifyConsistency(0, 5, nil, roots[5], roots[5]); !errors.Is(err, ledger.ErrProof) {
+		t.Errorf("from size 0 with the root of size 5: %v", err)
+	}
 	if err := ledger.VerifyConsistency(6, 5, nil, roots[6], roots[5]); !errors.Is(err, ledger.ErrProof) {
 		t.Errorf("backwards: %v", err)
 	}

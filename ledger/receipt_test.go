@@ -356,7 +356,8 @@ func TestTransparentStatements(t *testing.T) {
 	}
 	for name, raw := range map[string][]byte{
 		"bare statement":     statement,
-		"no receipts":        embed(),
+		"no receipts":        embed([]any{}...),
+		"null receipts":      embed(),
 		"17 receipts":        embed(many...),
 		"text receipt":       embed("receipt"),
 		"a null receipt":     embed(nil),

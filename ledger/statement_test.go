@@ -160,6 +160,7 @@ func TestOtherStatementsAreRefused(t *testing.T) {
 		"long form of 258":     strings.Replace(protectedHex, "190102", "1a00000102", 1),
 		"long form of 1":       strings.Replace(protectedHex, "0127", "180127", 1),
 		"long form of -8":      strings.Replace(protectedHex, "0127", "013807", 1),
+		"long head of 23":      strings.Replace(protectedHex, "04416b", "045817"+strings.Repeat("00", 23), 1),
 		"long string head":     strings.Replace(protectedHex, "016169", "01780169", 1),
 		"indefinite map":       "bf" + protectedHex[2:] + "ff",
 		"indefinite string":    strings.Replace(protectedHex, "016169", "017f6169ff", 1),
@@ -240,6 +241,27 @@ func TestEveryChangedOctetIsNoticed(t *testing.T) {
 			if err := s.Verify(key.Public()); !errors.Is(err, ledger.ErrSignature) {
 				t.Fatalf("octet %d changed by %02x: %v", i, delta, err)
 			}
+		}
+	}
+}
+
+// relabelled signs with one key under the name of the other algorithm.
+type relabelled struct {
+	ledger.Signer
+	alg ledger.Algorithm
+}
+
+func (r relabelled) Algorithm() ledger.Algorithm { return r.alg }
+
+// The algorithm a statement names must be that of the key, even where the signature would verify.
+func TestAlgorithmIsPinnedToTheKey(t *testing.T) {
+	for alg, key := range map[ledger.Algorithm]crypto.Signer{ledger.AlgEdDSA: p256Key(t, 4), ledger.AlgES256: seedKey(4)} {
+		s, err := ledger.ParseStatement(mustSign(t, validClaims(), relabelled{newSigner(t, key), alg}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Verify(key.Public()); !errors.Is(err, ledger.ErrSignature) {
+			t.Errorf("algorithm %d with a key for the other: %v", alg, err)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func TestTileCensus(t *testing.T) {
 	}{
 		{0, 0, 256}, {0, 272, 256}, {0, 273, 112}, {0, 274, 0},
 		{1, 0, 256}, {1, 1, 17}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}, {3, 0, 0}, {8, 0, 0}, {63, 0, 0},
-		{0, math.MaxUint64, 0}, {7, 1 << 60, 0},
+		{0, math.MaxUint64, 0}, {0, 1 << 56, 0}, {7, 1 << 60, 0},
 	} {
 		if got := (ledger.Tile{Level: c.level, Index: c.index}).WidthAt(size); got != c.width {
 			t.Errorf("tile %d/%d has %d hashes, want %d", c.level, c.index, got, c.width)
