@@ -1,0 +1,160 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Badger's write-ahead logs (.mem) and value logs (.vlog) share one format: 20 octets of header, then entries { meta1,
+// user meta1, uvarint lengths of key and value, uvarint expiry, key, value, crc32c4 }, then zeros. A key ends with its
+// version, which is the number of the frame it came with. A transaction is a run of entries of one version with bit 6 set
+// in meta, and an entry with bit 7 set that ends it.
+const (
+	walHeader    = 20
+	walBitTxn    = 1 << 6
+	walBitFin    = 1 << 7
+	walMaxKey    = 1 << 16
+	walMaxHeader = 2 + 3*binary.MaxVarintLen64
+)
+
+// walState is what such a log holds.
+type walState struct {
+	first, last uint64 // frames; 0 if there is none
+	gap         bool   // a frame is missing between first and last
+	end         int64  // behind the last entry that can be used
+	clean       bool   // only zeros follow what was read
+}
+
+// walEntry is one decoded entry.
+type walEntry struct {
+	meta    byte
+	version uint64
+	value   []byte
+	size    int
+}
+
+// parseEntry reads the entry at the start of b. It fails at zeros, at damage and at the end alike.
+func parseEntry(b []byte) (walEntry, bool) {
+	if len(b) < 2 {
+		return walEntry{}, false
+	}
+	head := b[2:min(len(b), walMaxHeader)]
+	used := 2
+	var lengths [3]uint64
+	for i := range lengths {
+		v, n := binary.Uvarint(head)
+		if n <= 0 {
+			return walEntry{}, false
+		}
+		lengths[i], head, used = v, head[n:], used+n
+	}
+	klen, vlen := lengths[0], lengths[1]
+	if klen < 8 || klen > walMaxKey || vlen > math.MaxUint32 || uint64(len(b)) < uint64(used)+klen+vlen+4 {
+		return walEntry{}, false
+	}
+	end := used + int(klen) + int(vlen)
+	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
+		return walEntry{}, false
+	}
+	return walEntry{
+		meta:    b[0],
+		version: math.MaxUint64 - binary.BigEndian.Uint64(b[used+int(klen)-8:]),
+		value:   b[used+int(klen) : end],
+		size:    end + 4,
+	}, true
+}
+
+// readWAL reads the transactions of a write-ahead log.
+func readWAL(path string) (w walState, err error) {
+	err = withMapped(path, func(b []byte) error {
+		if err := logHeader(b); err != nil {
+			return err
+		}
+		w = scanWAL(b)
+		return nil
+	})
+	return w, err
+}
+
+func scanWAL(b []byte) walState {
+	w := walState{end: walHeader}
+	off, open := walHeader, uint64(0)
+	for {
+		e, ok := parseEntry(b[off:])
+		if !ok {
+			break
+		}
+		switch {
+		case e.meta&walBitTxn != 0 && (open == 0 || open == e.version):
+			open = e.version
+		case e.meta&walBitFin != 0 && open != 0 && string(e.value) == strconv.FormatUint(open, 10):
+			w.add(open)
+			open = 0
+			w.end = int64(off + e.size)
+		default: // nothing we wrote
+			return w
+		}
+		off += e.size
+	}
+	w.clean = isZero(b[off:])
+	return w
+}
+
+func (w *walState) add(frame uint64) {
+	if w.first == 0 {
+		w.first = frame
+	}
+	w.gap = w.gap || w.last != 0 && frame > w.last+1
+	w.last = max(w.last, frame)
+}
+
+// readValueLog reads the entries of a value log.
+func readValueLog(path string) (w walState, err error) {
+	err = withMapped(path, func(b []byte) error {
+		if err := logHeader(b); err != nil {
+			return err
+		}
+		off := walHeader
+		for {
+			e, ok := parseEntry(b[off:])
+			if !ok {
+				break
+			}
+			w.last = e.version
+			off += e.size
+		}
+		w.end, w.clean = int64(off), isZero(b[off:])
+		return nil
+	})
+	return w, err
+}
+
+// logHeader checks the header: the number of an encryption key, which we never use, and a random start value.
+func logHeader(b []byte) error {
+	if len(b) < walHeader || !isZero(b[:8]) {
+		return errors.New("log header makes no sense")
+	}
+	return nil
+}
+
+func checkLogHeader(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b := make([]byte, walHeader)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	if err := logHeader(b); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
