@@ -61,7 +61,7 @@ type Authority struct {
 	turns      serial // per mission or submission
 	records    records
 	answers    answers
-	refused    refused
+	refused    refusals
 	deadlines  deadlines
 	contextKey [32]byte // authenticates review contexts; they do not outlive the process
 }

@@ -16,6 +16,7 @@ const maxStep = 5 * time.Minute
 // assertion is made; stopping, and signing heads, go on.
 type clock struct {
 	now     func() time.Time
+	elapsed func(from, to time.Time) time.Duration // monotonic if both readings are; tests step it
 	started time.Time
 
 	mu       sync.Mutex
@@ -25,7 +26,7 @@ type clock struct {
 
 func newClock(now func() time.Time) *clock {
 	at := now()
-	return &clock{now: now, started: at, base: at}
+	return &clock{now: now, elapsed: func(from, to time.Time) time.Duration { return to.Sub(from) }, started: at, base: at}
 }
 
 // read returns the time and whether it is in doubt: it stepped more than maxStep against the monotonic clock since it
@@ -36,7 +37,7 @@ func (c *clock) read(recorded time.Time) (at time.Time, doubt bool) {
 	c.mu.Lock()
 	base, accepted := c.base, c.accepted
 	c.mu.Unlock()
-	steady := base.Round(0).Add(at.Sub(base)) // Sub is monotonic if both readings are
+	steady := base.Round(0).Add(c.elapsed(base, at))
 	at = at.Round(0)
 	step := at.Sub(steady)
 	behind := at.Before(recorded.Add(-time.Millisecond)) && recorded.After(accepted)

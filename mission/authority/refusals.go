@@ -16,8 +16,8 @@ import (
 // are counted and stand in the digest of that minute.
 const refusalsLogged = 4
 
-// refused counts the refusals of the running minute. It is bounded by the numbers of principals, operations and codes.
-type refused struct {
+// refusals counts the refusals of the running minute. It is bounded by the numbers of principals, operations and codes.
+type refusals struct {
 	mu     sync.Mutex
 	since  time.Time
 	counts map[refusalKind]*refusalCount
@@ -100,7 +100,7 @@ func (a *Authority) logRefusal(ctx context.Context, c Caller, kind refusalKind, 
 }
 
 // admit reports whether a refusal gets an entry of its own.
-func (k *refused) admit(kind refusalKind) bool {
+func (k *refusals) admit(kind refusalKind) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := k.of(kind)
@@ -111,13 +111,13 @@ func (k *refused) admit(kind refusalKind) bool {
 	return true
 }
 
-func (k *refused) count(kind refusalKind) {
+func (k *refusals) count(kind refusalKind) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.of(kind).counted++
 }
 
-func (k *refused) of(kind refusalKind) *refusalCount {
+func (k *refusals) of(kind refusalKind) *refusalCount {
 	if k.counts == nil {
 		k.counts = make(map[refusalKind]*refusalCount)
 	}
@@ -130,7 +130,7 @@ func (k *refused) of(kind refusalKind) *refusalCount {
 }
 
 // take ends the minute and returns its tallies.
-func (k *refused) take(now time.Time) (since time.Time, tallies []refusalTally) {
+func (k *refusals) take(now time.Time) (since time.Time, tallies []refusalTally) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	since = k.since
@@ -147,7 +147,7 @@ func (k *refused) take(now time.Time) (since time.Time, tallies []refusalTally) 
 }
 
 // give puts tallies back that could not be written down.
-func (k *refused) give(since time.Time, tallies []refusalTally) {
+func (k *refusals) give(since time.Time, tallies []refusalTally) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.since = since

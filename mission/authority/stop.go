@@ -74,15 +74,16 @@ func (a *Authority) stopOne(ctx context.Context, s ledger.Stop, id mission.ID, o
 		}
 		more = append(more, e)
 	}
-	_, err := a.apply(ctx, id, mission.Transition{Operation: op}, act{actor: s.Actor, reason: s.Reason, entries: more})
+	_, changed, err := a.apply(ctx, id, mission.Transition{Operation: op}, act{actor: s.Actor, reason: s.Reason, entries: more})
 	e, ok := errors.AsType[*Error](err)
-	if errors.Is(err, ledger.ErrNotFound) || ok && e.Kind == Conflict {
-		if s.Kind == ledger.StopMission {
-			return a.logStop(ctx, s)
-		}
-		return nil
+	over := errors.Is(err, ledger.ErrNotFound) || ok && e.Kind == Conflict
+	if err != nil && !over {
+		return err
 	}
-	return err
+	if !changed && s.Kind == ledger.StopMission {
+		return a.logStop(ctx, s)
+	}
+	return nil
 }
 
 // logStop writes down that a stop was ordered, apart from any mission.

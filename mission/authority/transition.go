@@ -122,10 +122,11 @@ func transitionError(err error) error {
 }
 
 // apply commits one transition of a mission on somebody's account, deadlines first. It is how the clock, emergency
-// stops and upstreams move missions; requests of principals go through Lifecycle.
-func (a *Authority) apply(ctx context.Context, id mission.ID, op mission.Transition, by act) (mission.Standing, error) {
-	var out mission.Standing
-	err := a.inTurn(ctx, id, func() error {
+// stops and upstreams move missions; requests of principals go through Lifecycle. It reports whether anything changed; if
+// not, nothing of the act was committed.
+func (a *Authority) apply(ctx context.Context, id mission.ID, op mission.Transition, by act) (
+	out mission.Standing, changed bool, err error) {
+	err = a.inTurn(ctx, id, func() error {
 		return a.afterDeadlines(ctx, id, func() error {
 			_, err := a.commitOn(ctx, a.open, func(r *reading) (change *ledger.Change, err error) {
 				h, err := a.mission(r, id)
@@ -133,12 +134,13 @@ func (a *Authority) apply(ctx context.Context, id mission.ID, op mission.Transit
 					return nil, err
 				}
 				change, out, err = a.transition(ctx, h, op, by, r.at)
+				changed = change != nil
 				return change, err
 			})
 			return err
 		})
 	})
-	return out, err
+	return out, changed && err == nil, err
 }
 
 // settle commits what the clock has already decided about a mission, so that whatever is said next is in the log.
