@@ -125,8 +125,8 @@ func hasPathPrefix(path, prefix string) bool {
 	return path == prefix || strings.HasPrefix(path, strings.TrimSuffix(prefix, "/")+"/")
 }
 
-// TestImports asserts the import table: direct imports of ours lie within the row's list, direct third-party imports are
-// named by it, and the closure never meets what the row forbids.
+// TestImports asserts the import table: direct imports of ours lie within the row's list, direct third-party imports
+// are named by it, and the closure never meets what the row forbids.
 func TestImports(t *testing.T) {
 	packages := listPackages(t)
 	rules := make(map[string]importRule)

@@ -8,8 +8,8 @@ import (
 )
 
 // A guardedJar gives cookies of a file to one origin and nobody else. The parser's own jar is not enough: it sends
-// host-only cookies to sub-domains and forgets that a cookie is for https when a file has two for one host. Cookies that
-// a server sets are dropped: the file belongs to whoever signed on.
+// host-only cookies to sub-domains and forgets that a cookie is for https when a file has two for one host. Cookies
+// that a server sets are dropped: the file belongs to whoever signed on.
 type guardedJar struct {
 	scheme, host string
 	inner        http.CookieJar

@@ -1,8 +1,8 @@
 // Command masctl talks to a Mission Authority Service: it submits and watches missions, shows and records decisions,
 // introduces missions to peers, and fetches evidence, proofs and whole logs for masverify, which checks them offline.
 //
-// Results go to standard output, everything else to standard error. Exit codes: 0 done; 1 the server refused, or what it
-// said does not verify; 2 unreachable, withheld or incomplete; 3 wrong usage or configuration.
+// Results go to standard output, everything else to standard error. Exit codes: 0 done; 1 the server refused, or what
+// it said does not verify; 2 unreachable, withheld or incomplete; 3 wrong usage or configuration.
 package main
 
 import (

@@ -139,7 +139,8 @@ func cell(value any) string {
 	return inert(strings.TrimSpace(b.String()))
 }
 
-// inert replaces what could move the cursor, colour the terminal or reorder the line: text of others is shown, not obeyed.
+// inert replaces what could move the cursor, colour the terminal or reorder the line: text of others is shown, not
+// obeyed.
 func inert(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || unicode.Is(unicode.Bidi_Control, r) {

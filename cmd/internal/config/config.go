@@ -1,9 +1,9 @@
 // Package config reads the settings of a server: a YAML file, environment variables over it, flags over both.
 //
-// Load accepts exactly the settings that exist: an unknown key, a key of a later version, a value of the wrong type or out
-// of bounds is an error that names the key and says what is expected, and all such errors are reported together. Paths are
-// made absolute against the directory of the file. The package does not open what the paths name: keys, principals and
-// peers are read by their own packages.
+// Load accepts exactly the settings that exist: an unknown key, a key of a later version, a value of the wrong type or
+// out of bounds is an error that names the key and says what is expected, and all such errors are reported together.
+// Paths are made absolute against the directory of the file. The package does not open what the paths name: keys,
+// principals and peers are read by their own packages.
 package config
 
 import (
@@ -26,8 +26,8 @@ import (
 	"github.com/knadh/koanf/v2"
 )
 
-// Config is what one server needs to know. Field tags: koanf is the key in files, validate the rule, path marks a file or
-// directory.
+// Config is what one server needs to know. Field tags: koanf is the key in files, validate the rule, path marks a file
+// or directory.
 type Config struct {
 	Issuer     string    `koanf:"issuer" validate:"required,issuer"`       // issuer identifier: https, no query or fragment
 	Listen     string    `koanf:"listen" validate:"required,listen"`       // host:port of the one listener
@@ -128,8 +128,8 @@ func LoadServe(s Sources) (*Config, error) {
 	return c, nil
 }
 
-// LoadDev returns the settings of a development server that keeps everything under dir. A config.yaml in dir and the flags
-// may change them, except that the server never leaves the loopback interface.
+// LoadDev returns the settings of a development server that keeps everything under dir. A config.yaml in dir and the
+// flags may change them, except that the server never leaves the loopback interface.
 func LoadDev(dir string, s Sources) (*Config, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

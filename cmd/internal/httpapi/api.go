@@ -2,8 +2,8 @@
 // requests, calls the one method that does the work, and renders what it returns.
 //
 // Everything a caller can reach is one row of the route table in routes.go: method, path, who may call, which language
-// of errors it speaks, how large a body may be. Handlers see no gin: they get a call and return a reply or an error, and
-// problem.go alone turns errors into HTTP.
+// of errors it speaks, how large a body may be. Handlers see no gin: they get a call and return a reply or an error,
+// and problem.go alone turns errors into HTTP.
 //
 // Invariants:
 //   - A row without roles and without public access is unreachable: grants are deny-by-default.

@@ -60,8 +60,8 @@ type authFailure string
 func (f authFailure) Error() string { return "authentication failed: " + string(f) }
 
 // An authenticator checks private_key_jwt (RFC 7523) the way docs/decisions/0006 says: the audience is the issuer
-// identifier, an assertion lives at most a minute and works once, and one that was issued at or before the start of this
-// process, or in the future, is refused, so that used assertions need no disk.
+// identifier, an assertion lives at most a minute and works once, and one that was issued at or before the start of
+// this process, or in the future, is refused, so that used assertions need no disk.
 type authenticator struct {
 	issuer string
 	start  time.Time
@@ -76,8 +76,8 @@ type Directory interface {
 	Principals() *authority.Principals
 }
 
-// proofs counts the proofs of identity on a request: an Authorization header, a client assertion, a DPoP proof, a client
-// certificate. More than one is refused, whatever they say.
+// proofs counts the proofs of identity on a request: an Authorization header, a client assertion, a DPoP proof, a
+// client certificate. More than one is refused, whatever they say.
 func proofs(r *http.Request, form url.Values) int {
 	n := len(r.Header.Values("Authorization")) + len(r.Header.Values("DPoP"))
 	if form.Has("client_assertion") || form.Has("client_assertion_type") {
@@ -121,8 +121,8 @@ func (a *authenticator) fromHeader(r *http.Request) (*authority.Caller, error) {
 	return a.check(compact, r, true)
 }
 
-// check verifies an assertion and consumes its jti. bound requires htm and htu; where they are present they must match in
-// any case.
+// check verifies an assertion and consumes its jti. bound requires htm and htu; where they are present they must match
+// in any case.
 func (a *authenticator) check(compact string, r *http.Request, bound bool) (*authority.Caller, error) {
 	if compact == "" || len(compact) > maxAssertion {
 		return nil, authFailure(authMalformed)
@@ -181,8 +181,8 @@ func (a *authenticator) boundTo(claims assertionClaims, r *http.Request, require
 	return claims.HTM == r.Method && claims.HTU == origin(a.issuer)+r.URL.EscapedPath()
 }
 
-// timely reports whether the assertion was issued after the start of this process and not after now, has not expired and
-// lives at most a minute.
+// timely reports whether the assertion was issued after the start of this process and not after now, has not expired
+// and lives at most a minute.
 func (a *authenticator) timely(claims assertionClaims, now time.Time) bool {
 	return claims.IAT > a.start.Unix() && claims.IAT <= now.Unix() &&
 		claims.EXP > now.Unix() && claims.EXP > claims.IAT && claims.EXP-claims.IAT <= maxAssertionLife

@@ -249,8 +249,8 @@ func TestFormAssertions(t *testing.T) {
 	}
 }
 
-// TestGrants calls every route that is not public as every role. A role without the grant gets what nobody in particular
-// would get for something that does not exist, and the refusal is recorded.
+// TestGrants calls every route that is not public as every role. A role without the grant gets what nobody in
+// particular would get for something that does not exist, and the refusal is recorded.
 func TestGrants(t *testing.T) {
 	w := newWorld(t)
 	for _, r := range w.api.routes {
@@ -290,8 +290,8 @@ func (w *world) callAs(role string, r route, path string) *httptest.ResponseReco
 	return w.post(role, path, r.media, "{}")
 }
 
-// TestNotFoundIsOne: a path that does not exist, something the caller has no grant for, and something that the state owner
-// does not show it are one answer on each surface.
+// TestNotFoundIsOne: a path that does not exist, something the caller has no grant for, and something that the state
+// owner does not show it are one answer on each surface.
 func TestNotFoundIsOne(t *testing.T) {
 	w := newWorld(t)
 	w.fake.err = &authority.Error{Kind: authority.NotFound, Code: "not_found", Description: "no such resource"}

@@ -23,8 +23,8 @@ const mediaZIP = "application/zip"
 var errBundleTooLarge = &authority.Error{Kind: authority.Conflict, Code: "bundle_too_large",
 	Description: "the evidence does not fit one bundle"}
 
-// postBundle answers {query: {mission}} with the evidence of the mission as one container: every entry of its feed and of
-// the feeds that its approval names, with receipts for one head and the bodies that they commit to.
+// postBundle answers {query: {mission}} with the evidence of the mission as one container: every entry of its feed and
+// of the feeds that its approval names, with receipts for one head and the bodies that they commit to.
 func (a *API) postBundle(c *call) (reply, error) {
 	var q struct {
 		Query struct {
@@ -158,8 +158,8 @@ func (b *assembly) feed(ctx context.Context, subject string) (rec *mission.Recor
 	return rec, nil
 }
 
-// entry adds an entry, number seq of the size entries of its feed, with its receipt and, unless it was erased or is kept
-// elsewhere, its body.
+// entry adds an entry, number seq of the size entries of its feed, with its receipt and, unless it was erased or is
+// kept elsewhere, its body.
 func (b *assembly) entry(ctx context.Context, index, seq, size uint64) (*mission.Record, error) {
 	if b.has[index] {
 		return nil, nil

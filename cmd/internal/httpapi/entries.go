@@ -103,8 +103,8 @@ func (a *API) receipt(ctx context.Context, v ledger.View, index uint64) (receipt
 	return receipt, e.Statement, err
 }
 
-// signReceipt signs the receipt of entry e, number seq of the size entries of its feed, and checks it the way a stranger
-// would before it leaves. A tree of one entry has no receipts yet.
+// signReceipt signs the receipt of entry e, number seq of the size entries of its feed, and checks it the way a
+// stranger would before it leaves. A tree of one entry has no receipts yet.
 func (a *API) signReceipt(ctx context.Context, v ledger.View, e ledger.LoggedEntry, s *ledger.Statement, seq, size uint64) (
 	[]byte, error) {
 	head := v.Head()

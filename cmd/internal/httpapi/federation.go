@@ -8,8 +8,8 @@ import (
 	"github.com/mission-authority/mas/mission/jws"
 )
 
-// Federation is what crosses the border, as the handlers use it; *authority.Authority is one. Bodies are the exact octets
-// received; each method parses them strictly, authorises the caller and commits.
+// Federation is what crosses the border, as the handlers use it; *authority.Authority is one. Bodies are the exact
+// octets received; each method parses them strictly, authorises the caller and commits.
 type Federation interface {
 	// Agree takes a peer's copy of an agreement and the evidence that it has signed or activated it, and returns ours.
 	Agree(ctx context.Context, c authority.Caller, body []byte) ([]byte, error)

@@ -37,8 +37,8 @@ type publishedKeys struct {
 // A receiptKey is one COSE_Key.
 type receiptKey struct{ kid, encoded []byte }
 
-// metadata is /.well-known/mission-authority-server (core 4.1), extended by members of this service: mission_federation_*
-// and mission_log_* (fed 1.0).
+// metadata is /.well-known/mission-authority-server (core 4.1), extended by members of this service:
+// mission_federation_* and mission_log_* (fed 1.0).
 type metadata struct {
 	Issuer               string   `json:"issuer"`
 	SubmissionEndpoint   string   `json:"mission_submission_endpoint"`

@@ -19,8 +19,8 @@ type health struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// getReady says whether the service can do its work, and if not, why: "starting", "integrity:<code>", "write:<code>", or
-// what the server's own check adds.
+// getReady says whether the service can do its work, and if not, why: "starting", "integrity:<code>", "write:<code>",
+// or what the server's own check adds.
 func (a *API) getReady(c *call) (reply, error) {
 	var reasons []string
 	if c.at.Before(a.ReadyAt()) {

@@ -106,8 +106,8 @@ type (
 	}
 )
 
-// refuse turns an error into the reply of a surface. It is the only place where errors become HTTP. An error that is not
-// an *authority.Error is a failure of ours: the caller learns an id, and the log what happened.
+// refuse turns an error into the reply of a surface. It is the only place where errors become HTTP. An error that is
+// not an *authority.Error is a failure of ours: the caller learns an id, and the log what happened.
 func (a *API) refuse(s surface, err error, nonce string) reply {
 	e, ok := errors.AsType[*authority.Error](err)
 	if r, crossing := errors.AsType[*federation.Refusal](err); !ok && crossing {

@@ -28,8 +28,8 @@ type inclusionProof struct {
 	Checkpoint string   `json:"checkpoint,omitempty"` // if the proof is about the published size
 }
 
-// getInclusion proves that an entry, named by leaf_hash or index, is in the tree of tree_size (default: published). With
-// Accept: text/plain the proof is a tlog-proof, which is always about the published size.
+// getInclusion proves that an entry, named by leaf_hash or index, is in the tree of tree_size (default: published).
+// With Accept: text/plain the proof is a tlog-proof, which is always about the published size.
 func (a *API) getInclusion(c *call) (reply, error) {
 	q, err := query(c.req, "leaf_hash", "index", "tree_size")
 	if err != nil {

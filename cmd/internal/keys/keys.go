@@ -11,9 +11,9 @@
 //	root        32 octets that seal the vault's record keys
 //
 // Signing goes through sigstore signers, so that a key in a KMS is another signer and not another code path. References
-// are file paths today: anything that looks like a URI is refused before the signing library sees it, because that library
-// runs a program named after an unknown scheme. Files must be readable by their owner alone. Load fails if two roles
-// share a key, and if any key does not verify what it signs.
+// are file paths today: anything that looks like a URI is refused before the signing library sees it, because that
+// library runs a program named after an unknown scheme. Files must be readable by their owner alone. Load fails if two
+// roles share a key, and if any key does not verify what it signs.
 package keys
 
 import (

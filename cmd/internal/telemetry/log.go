@@ -1,10 +1,11 @@
 // Package telemetry sets up what the server tells its operators: structured logs that cannot carry secrets, and metrics
 // with closed label sets.
 //
-// Logs are one JSON or text line per event with a constant message. A value is written only if it is of a plain kind and
-// does not look like a credential; everything else becomes "[redacted]" (see Redact). Metrics are counters, gauges and
-// histograms whose label values are all declared in advance, so no request can create a series; they are served in the
-// Prometheus text format. The package owns no global, starts no goroutine and knows nothing of the rest of the product.
+// Logs are one JSON or text line per event with a constant message. A value is written only if it is of a plain kind
+// and does not look like a credential; everything else becomes "[redacted]" (see Redact). Metrics are counters, gauges
+// and histograms whose label values are all declared in advance, so no request can create a series; they are served in
+// the Prometheus text format. The package owns no global, starts no goroutine and knows nothing of the rest of the
+// product.
 package telemetry
 
 import (
@@ -43,8 +44,8 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	return nil, fmt.Errorf("telemetry: unknown log format %q", format)
 }
 
-// secretNames are attribute names, or last parts of them ("client_assertion"), whose values are never written. A digest of
-// one ("evidence_digest") is not one.
+// secretNames are attribute names, or last parts of them ("client_assertion"), whose values are never written. A digest
+// of one ("evidence_digest") is not one.
 var secretNames = []string{
 	"assertion", "authorization", "bearer", "body", "cookie", "evidence", "goal", "intent", "jwk", "passphrase",
 	"password", "private", "secret", "token",
@@ -54,8 +55,9 @@ var secretNames = []string{
 var compactJWS = regexp.MustCompile(`[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{8,}`)
 
 // Redact is the rule for one attribute, as slog.HandlerOptions.ReplaceAttr wants it. It withholds values with a name
-// from the list of secrets, values that contain a compact JWS, and every value that is not a boolean, a number, a string,
-// a time, a duration, an error or a fmt.Stringer: structs, maps and octets never reach a log. Long strings are cut.
+// from the list of secrets, values that contain a compact JWS, and every value that is not a boolean, a number, a
+// string, a time, a duration, an error or a fmt.Stringer: structs, maps and octets never reach a log. Long strings are
+// cut.
 func Redact(_ []string, a slog.Attr) slog.Attr {
 	a.Value = a.Value.Resolve()
 	if a.Key == slog.TimeKey || a.Key == slog.LevelKey {

@@ -21,8 +21,8 @@ type Label struct {
 	Values []string
 }
 
-// A Registry holds metrics in the order of their creation. Create metrics before serving them; everything else is safe for
-// concurrent use.
+// A Registry holds metrics in the order of their creation. Create metrics before serving them; everything else is safe
+// for concurrent use.
 type Registry struct {
 	mu      sync.Mutex
 	metrics []metric
