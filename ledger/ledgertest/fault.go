@@ -56,6 +56,14 @@ type FaultStore struct {
 // NewFaultStore wraps s. Without orders it is transparent.
 func NewFaultStore(s ledger.Store) *FaultStore { return &FaultStore{Store: s} }
 
+// Health is that of the wrapped store, if it has one.
+func (f *FaultStore) Health() ledger.Health {
+	if s, ok := f.Store.(interface{ Health() ledger.Health }); ok {
+		return s.Health()
+	}
+	return ledger.Health{}
+}
+
 // Inject orders a fault at the n-th Apply from now, counting from 1.
 func (f *FaultStore) Inject(n int, fault Fault) {
 	f.mu.Lock()

@@ -44,6 +44,9 @@ func (v *view) entry(index uint64) ([]byte, error) {
 // commitRow finds the commit row of the group that an entry of the view came with: the last one at or below it. It looks
 // back in growing steps, because most groups are small.
 func (v *view) commitRow(index uint64) (ledger.CommitRow, error) {
+	if row := v.lastCommit.Load(); row != nil && index >= row.First && index-row.First < row.Count {
+		return *row, nil
+	}
 	for back := uint64(1); ; back = min(2*back, index+1) {
 		var row ledger.CommitRow
 		for kv, err := range v.snapshot.Iterate([]byte{ledger.PrefixCommit}, ledger.CommitKey(index+1-back)) {
@@ -61,6 +64,7 @@ func (v *view) commitRow(index uint64) (ledger.CommitRow, error) {
 		}
 		switch {
 		case row.Count > 0 && index-row.First < row.Count:
+			v.lastCommit.Store(&row)
 			return row, nil
 		case row.Count > 0 || back > index:
 			return row, v.log.damaged(CodeCommitMismatch, "no commit row covers entry %d", index)

@@ -1,6 +1,7 @@
 package sequencer
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -25,9 +26,9 @@ const (
 	CodeStoreDamaged   = "store_damaged"     // the engine itself reported damage
 
 	// Write.
-	CodeSyncFailed    = "sync_failed"    // the durable step ended with an unknown outcome
-	CodeNoSpace       = "no_space"       // the free-space reserve would have been used
-	CodePublishFailed = "publish_failed" // a durable group could not be read back
+	CodeSyncFailed       = "sync_failed"       // the durable step ended with an unknown outcome
+	CodePublishFailed    = "publish_failed"    // a durable group could not be read back
+	CodeStoreUnavailable = "store_unavailable" // the store refuses groups, for want of space for example; see Health
 )
 
 // latch closes once and stays closed until restart.
@@ -35,9 +36,20 @@ type latch struct{ closed atomic.Pointer[ledger.Latch] }
 
 func (l *latch) state() *ledger.Latch { return l.closed.Load() }
 
-// Health reports the latches.
+// health is what an engine with latches of its own reports beside ledger.Store. They count as the log's.
+type health interface{ Health() ledger.Health }
+
+// Health reports the latches of the log and of its store. The write latch with CodeStoreUnavailable says since when the
+// store has refused every group without writing it; unlike all others it opens again, with the first group that is
+// written.
 func (l *Log) Health() ledger.Health {
-	return ledger.Health{Integrity: l.integrity.state(), Write: l.write.state()}
+	var h ledger.Health
+	if l.health != nil {
+		h = l.health.Health()
+	}
+	h.Integrity = cmp.Or(l.integrity.state(), h.Integrity)
+	h.Write = cmp.Or(l.write.state(), h.Write, l.refusing.Load())
+	return h
 }
 
 func (l *Log) close(which *latch, message, code string) {
@@ -57,7 +69,11 @@ func (l *Log) damaged(code, format string, args ...any) error {
 
 // latched returns an error that wraps ErrIntegrity if the integrity latch is closed.
 func (l *Log) latched() error {
-	if c := l.integrity.state(); c != nil {
+	c := l.integrity.state()
+	if c == nil && l.health != nil {
+		c = l.health.Health().Integrity
+	}
+	if c != nil {
 		return fmt.Errorf("sequencer: integrity latch is closed (%s): %w", c.Code, ledger.ErrIntegrity)
 	}
 	return nil
@@ -68,8 +84,26 @@ func (l *Log) takesWrites() error {
 	if err := l.latched(); err != nil {
 		return err
 	}
-	if c := l.write.state(); c != nil {
+	c := l.write.state()
+	if c == nil && l.health != nil {
+		c = l.health.Health().Write
+	}
+	if c != nil {
 		return fmt.Errorf("sequencer: write latch is closed (%s): %w", c.Code, ledger.ErrUnavailable)
 	}
 	return nil
+}
+
+// refused remembers since when the store refuses groups; written forgets it.
+func (l *Log) refused(err error) {
+	if l.refusing.CompareAndSwap(nil, &ledger.Latch{Code: CodeStoreUnavailable, Since: l.now()}) {
+		l.log.Error("the store refuses groups", slog.Any("error", err))
+	}
+}
+
+func (l *Log) written() {
+	if l.refusing.Load() != nil {
+		l.refusing.Store(nil)
+		l.log.Info("the store takes groups again")
+	}
 }

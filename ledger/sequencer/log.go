@@ -49,6 +49,8 @@ type Log struct {
 	limits    ledger.Limits // of one Change: those of the store less what a group needs itself
 	integrity latch
 	write     latch
+	refusing  atomic.Pointer[ledger.Latch] // see Health
+	health    health                       // nil if the store has none
 	current   atomic.Pointer[published]
 	queue     queue
 	last      ledger.Head // what the store's head is; owned by Open, then by Run
@@ -83,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		limits:    cfg.Store.Limits(),
 		last:      cfg.Store.Head(),
 	}
+	l.health, _ = cfg.Store.(health)
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -96,7 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		l.Close()
 		return nil, fmt.Errorf("sequencer: opening the log: %w", err)
 	}
-	if l.last.Seq == 0 && l.integrity.state() == nil {
+	if l.last.Seq == 0 && l.latched() == nil {
 		if err := l.commitGenesis(ctx, cfg.Genesis); err != nil {
 			l.Close()
 			return nil, fmt.Errorf("sequencer: committing the genesis entry: %w", err)

@@ -99,6 +99,13 @@ func (q *queue) fill(limits ledger.Limits, closing bool) []*pending {
 	return group
 }
 
+// Waiting returns how many Changes wait for the writer.
+func (l *Log) Waiting() int {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	return len(l.queue.waiting)
+}
+
 // start marks the writer as running; there is one.
 func (q *queue) start() bool {
 	q.mu.Lock()

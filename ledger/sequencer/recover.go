@@ -51,7 +51,7 @@ func (l *Log) recover() error {
 
 // latchedOr swallows an error that has closed the integrity latch.
 func latchedOr(l *Log, err error) error {
-	if errors.Is(err, ledger.ErrIntegrity) && l.integrity.state() != nil {
+	if errors.Is(err, ledger.ErrIntegrity) && l.latched() != nil {
 		return nil
 	}
 	return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/mission-authority/mas/ledger"
 )
@@ -94,6 +93,7 @@ func (l *Log) commit(ctx context.Context, g *group) (ledger.Head, error) {
 		l.failed(err)
 		return ledger.Head{}, fmt.Errorf("sequencer: group %d: %w: %w", next.head.Seq, ledger.ErrUnavailable, err)
 	}
+	l.written()
 	l.last = next.head
 	if next.snapshot, err = l.store.Snapshot(); err != nil {
 		l.closeWrite(CodePublishFailed)
@@ -126,17 +126,15 @@ func (l *Log) extend(g *group) (*published, []ledger.FullTile, error) {
 	return next, tiles, err
 }
 
-// failed looks at why Apply failed and closes the write latch if no later Apply can do better.
+// failed draws the consequences of an Apply that failed.
 func (l *Log) failed(err error) {
 	switch {
 	case errors.Is(err, ledger.ErrOutcomeUnknown):
 		l.closeWrite(CodeSyncFailed)
-	case errors.Is(err, syscall.ENOSPC):
-		l.closeWrite(CodeNoSpace)
 	case errors.Is(err, ledger.ErrIntegrity):
 		l.closeIntegrity(CodeStoreDamaged)
 	default:
-		l.log.Error("commit group refused by the store", "error", err.Error())
+		l.refused(err)
 	}
 }
 

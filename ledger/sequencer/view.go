@@ -16,7 +16,8 @@ import (
 type view struct {
 	log *Log
 	*published
-	closed atomic.Bool
+	closed     atomic.Bool
+	lastCommit atomic.Pointer[ledger.CommitRow] // the one found last: entries are often read in order
 }
 
 func (v *view) Head() ledger.Head  { return v.head }
