@@ -245,6 +245,10 @@ func (a *API) admit(w http.ResponseWriter, r route, c *call) error {
 	if r.public {
 		return nil
 	}
+	// A peer takes 401 for a refusal to vouch for its missions: a server that cannot know anybody yet says so.
+	if c.at.Before(a.ReadyAt()) || a.config.Directory.Principals() == nil {
+		return errStarting
+	}
 	if r.media == mediaForm {
 		if err := a.readForm(w, r, c); err != nil {
 			return err

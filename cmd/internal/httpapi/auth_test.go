@@ -161,7 +161,7 @@ func TestRestartForgetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.api = again
-	if got := send(); got != http.StatusUnauthorized {
+	if got := send(); got != http.StatusServiceUnavailable {
 		t.Errorf("replayed right after the restart: %d", got)
 	}
 	w.clock.Advance(2 * time.Second)
@@ -316,10 +316,12 @@ func TestNotFoundIsOne(t *testing.T) {
 	}
 }
 
-// TestNoPrincipalsYet: before the principals are in force nobody is known.
+// TestNoPrincipalsYet: before the principals are in force nobody is known, which is no refusal of the caller.
 func TestNoPrincipalsYet(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Directory = directory{} })
-	w.expect(w.get("approver", "/mas/review"), http.StatusUnauthorized)
+	w.expect(w.get("approver", "/mas/review"), http.StatusServiceUnavailable)
+	w.expect(w.get("", "/mas/review"), http.StatusServiceUnavailable)
+	w.expect(w.get("", "/log/1/checkpoint"), http.StatusOK)
 }
 
 func TestRateLimit(t *testing.T) {

@@ -60,7 +60,8 @@ type world struct {
 	lines   *syncBuffer // what was logged
 	metrics *telemetry.Registry
 	issuer  *jws.Key
-	jti     int
+	jti     int // assertions made
+	moves   int // lifecycle requests made
 }
 
 // syncBuffer is a bytes.Buffer for concurrent use.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,8 +107,9 @@ func (w *world) state(role string, id mission.ID, audience string) (*mission.Sta
 // move runs a lifecycle operation.
 func (w *world) move(role string, id mission.ID, op mission.Operation, status int) {
 	w.Helper()
+	w.moves++
 	w.expect(w.postForm(role, "/mas/missions/lifecycle", url.Values{"mission_id": {string(id)}, "operation": {string(op)},
-		"nonce": {"n-" + string(op)}}), status)
+		"nonce": {strconv.Itoa(w.moves)}}), status)
 }
 
 // TestMissionOverHTTP takes a mission from submission to revocation over the surface and verifies what is left of it
