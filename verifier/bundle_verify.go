@@ -116,7 +116,7 @@ func (c *bundleCheck) checkQuery() {
 		c.Findings.add(Audit, "other_mission", pathManifest, "the bundle is about %.200q, not about %.200q", q.Mission,
 			c.opts.Mission)
 	}
-	if q.Mission == "" {
+	if q.Mission == "" || c.contents.manifest.Exporter != c.trust.Issuer {
 		return
 	}
 	subject, err := ledger.MissionSubject(c.trust.Issuer, q.Mission)

@@ -33,8 +33,9 @@ type consent struct {
 		Method     string `json:"method"`
 		Attendance string `json:"attendance,omitempty"`
 	} `json:"authentication_context"`
-	ApprovalEventID mission.EventID `json:"approval_event_id"`
-	Envelope        struct {
+	SubmissionDigest mission.Digest  `json:"submission_digest,omitempty"`
+	ApprovalEventID  mission.EventID `json:"approval_event_id"`
+	Envelope         struct {
 		Format string `json:"format"`
 		Value  string `json:"value"`
 	} `json:"evidence_envelope"`
@@ -128,6 +129,7 @@ func (c *bundleCheck) checkConsent(m *MissionReport, rec *mission.Record, s *sto
 	if err := e.value.covers(rec); err != nil {
 		m.Findings.add(Integrity, "consent_mismatch", e.from.EntryID, "%s", err.Error())
 	}
+	c.checkSubmission(m, rec, e.value)
 	for _, other := range s.consents[i+1:] {
 		if other.value.Decision == decisionApproved {
 			m.Findings.add(Integrity, "consent_twice", other.from.EntryID, "there are two consents to one approval")

@@ -3,6 +3,7 @@ package verifier
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"github.com/mission-authority/mas/federation"
 	"github.com/mission-authority/mas/ledger"
@@ -18,10 +19,11 @@ type fact[T any] struct {
 
 // facts is everything that the readable bodies of a bundle say.
 type facts struct {
-	missions   map[mission.ID]*story
-	order      []mission.ID // in which the missions first occur
-	agreements []fact[*federation.AgreementEvent]
-	erasures   []fact[*erasureRecord]
+	missions    map[mission.ID]*story
+	order       []mission.ID // in which the missions first occur
+	submissions []fact[*submission]
+	agreements  []fact[*federation.AgreementEvent]
+	erasures    []fact[*erasureRecord]
 }
 
 // story returns what is known about a mission.
@@ -73,12 +75,16 @@ func (c *bundleCheck) reader(f *facts, contentType string) (func(*RecordReport) 
 		return func(r *RecordReport) error { return c.readTransition(f, r) }, true
 	case mission.ContentConsentEvidence:
 		return func(r *RecordReport) error { return c.readConsent(f, r) }, true
+	case mission.ContentSubmission:
+		return func(r *RecordReport) error { return c.readSubmission(f, r) }, true
+	case mission.ContentPrincipals:
+		return c.readPrincipals, true
 	case mission.ContentAgreementEvent:
 		return func(r *RecordReport) error { return c.readAgreement(f, r) }, true
 	case contentErasure:
 		return func(r *RecordReport) error { return c.readErasure(f, r) }, true
 	}
-	return nil, false
+	return c.readPlain, slices.Contains(plainTypes, contentType)
 }
 
 // A contentError says which rule a body breaks, in words that hold nothing of the body.
@@ -127,8 +133,11 @@ func (c *bundleCheck) readGenesis(r *RecordReport) error {
 	if r.Index != nil && *r.Index != 0 {
 		return contentError("a genesis statement is entry 0")
 	}
-	if g.Issuer != c.trust.Issuer || g.Origin != c.trust.Origin {
-		return contentError("the genesis names another issuer or log")
+	if g.Issuer != c.trust.Issuer {
+		return nil // another domain's, which the statement's own findings say
+	}
+	if g.Origin != c.trust.Origin {
+		return contentError("the genesis names another log")
 	}
 	if g.LogKey != c.trust.VKey {
 		r.Findings.add(Note, "log_key_rotated", r.EntryID, "the log began with another checkpoint key")

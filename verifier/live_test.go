@@ -1,203 +1,33 @@
 package verifier_test
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"testing"
 	"time"
 
 	"github.com/mission-authority/mas/ledger"
-	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
-	"github.com/mission-authority/mas/mission/jws"
-	"github.com/mission-authority/mas/mission/missiontest"
 	"github.com/mission-authority/mas/verifier"
+	"github.com/mission-authority/mas/verifier/verifiertest"
 )
 
 // These tests verify, the auditor's way, what the state owner really writes.
 
-const liveResource = "https://erp.a.example"
-
-// A live domain is an authority over a log in memory.
-type live struct {
-	*testing.T
-	*authority.Authority
-	log *ledgertest.Log
-	at  time.Time
-}
-
-func newLive(t *testing.T) *live {
-	t.Helper()
-	d := &live{T: t, at: missiontest.At}
-	now := func() time.Time { return d.at }
-	keys := ledgertest.NewKeys(t, "mas.a.example/log/1")
-	d.log = ledgertest.NewLog(t, ledgertest.Options{Keys: keys, Now: now})
-	entry := fmt.Sprintf(`{"type":"mission_resource_access","resource":%q,"actions":["invoices.read"],
-		"delegation":{"max_depth":1}}`, liveResource)
-	principals, err := authority.ParsePrincipals(fmt.Appendf(nil, `[%s,%s,%s]`,
-		livePrincipal("agent", `"kind":"service","roles":["client"],"subject":{"iss":"https://id.a.example","sub":"owner"},
-			"authority_source":{"type":"user_delegated","id":"owner"},"ceiling":[`+entry+`]`),
-		livePrincipal("approver", `"kind":"human","roles":["approver"],"subject":{"iss":"https://id.a.example","sub":"owner"}`),
-		livePrincipal("operator", `"kind":"service","roles":["operator","resume"]`)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Authority, err = authority.New(authority.Config{Issuer: missiontest.Issuer, Log: d.log, Status: missiontest.Key("issuer"),
-		Evidence: keys.Evidence, Governance: missiontest.Key("governance"), Principals: principals, Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Recover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-func livePrincipal(id, members string) string {
-	key := missiontest.Key(id)
-	jwk, err := jws.MarshalPublicKey(key.KeyID(), key.Public())
-	if err != nil {
-		panic(err)
-	}
-	return fmt.Sprintf(`{"id":%q,"client_id":%q,"jwks":{"keys":[%s]},%s}`, id, id, jwk, members)
-}
-
-func (d *live) as(id string) authority.Caller {
-	d.Helper()
-	p, ok := d.Principals().ByID(id)
-	if !ok {
-		d.Fatalf("no principal %s", id)
-	}
-	return authority.Caller{Principal: p, Method: "private_key_jwt", KeyID: p.Keys().KeyIDs()[0]}
-}
-
-// must returns a member of a JSON answer.
-func (d *live) must(name string) func(answer []byte, err error) string {
-	return func(answer []byte, err error) string {
-		d.Helper()
-		if err != nil {
-			d.Fatal(err)
-		}
-		var all map[string]any
-		if err := json.Unmarshal(answer, &all); err != nil {
-			d.Fatal(err)
-		}
-		s, ok := all[name].(string)
-		if !ok {
-			d.Fatalf("no %s in the answer", name)
-		}
-		return s
-	}
-}
-
-// approve proposes and approves a mission.
-func (d *live) approve() string {
-	d.Helper()
-	id := d.must("submission_id")(d.Submit(d.Context(), d.as("agent"), fmt.Appendf(nil, `{"intent":{
-		"goal":"Reconcile","resources":[%q],"expires_at":%q},"authorization_details":[{"type":"mission_resource_access",
-		"resource":%q,"actions":["invoices.read"]}]}`, liveResource, mission.FormatTime(d.at.Add(time.Hour)), liveResource)))
-	d.at = d.at.Add(time.Second)
-	review, err := d.Review(d.Context(), d.as("approver"), id)
-	d.at = d.at.Add(time.Second)
-	return d.must("mission_id")(d.Decide(d.Context(), d.as("approver"), id, fmt.Appendf(nil,
-		`{"context_id":%q,"consent_rendering_hash":%q,"decision":"approve"}`, d.must("context_id")(review, err),
-		d.must("consent_rendering_hash")(review, err))))
-}
-
-func (d *live) move(id string, op mission.Operation, edit ...func(*authority.LifecycleRequest)) {
-	d.Helper()
-	d.at = d.at.Add(time.Second)
-	q := authority.LifecycleRequest{MissionID: id, Operation: op, Nonce: mission.NewSalt(), Reason: "because"}
-	for _, f := range edit {
-		f(&q)
-	}
-	if _, err := d.Lifecycle(d.Context(), d.as("operator"), q); err != nil {
-		d.Fatal(err)
-	}
-}
-
-// trust is the trust document of the domain.
-func (d *live) trust() *verifier.Trust {
-	k := d.log.Keys
-	return &verifier.Trust{Anchor: verifier.Anchor{Issuer: missiontest.Issuer, Origin: k.Origin, VKey: k.VKey,
-		Keys: missiontest.Keys(missiontest.Key("issuer")), Governance: missiontest.Keys(missiontest.Key("governance")),
-		Receipts: verifier.KeyRing{{Public: k.ReceiptKey, Status: verifier.KeyActive}},
-		Evidence: verifier.KeyRing{{Public: k.EvidenceKey, Status: verifier.KeyActive}}}}
-}
-
-// bundle exports the feeds of the given subjects, and the genesis.
-func (d *live) bundle(id string, subjects ...string) []byte {
-	d.Helper()
-	v := d.log.MustView(d)
-	head := v.Head()
-	b := verifier.Bundle{CreatedAt: d.at, Exporter: missiontest.Issuer, Query: verifier.Query{Mission: id, Subjects: subjects},
-		Head:       ledger.Checkpoint{Origin: d.log.Keys.Origin, Size: head.Size, Root: head.Root},
-		Checkpoint: v.Checkpoint(), VKeys: []string{d.log.Keys.VKey}}
-	for _, subject := range append([]string{missiontest.Issuer + "/log"}, subjects...) {
-		var feed []uint64
-		for index, err := range v.Feed(subject, -1) {
-			if err != nil {
-				d.Fatal(err)
-			}
-			feed = append(feed, index)
-		}
-		for seq, index := range feed {
-			d.export(&b, v, index, uint64(seq), uint64(len(feed)))
-		}
-	}
-	data, err := b.Marshal()
-	if err != nil {
-		d.Fatal(err)
-	}
-	return data
-}
-
-func (d *live) export(b *verifier.Bundle, v ledger.View, index, seq, size uint64) {
-	d.Helper()
-	e, err := v.Entry(index)
-	if err != nil {
-		d.Fatal(err)
-	}
-	s, err := ledger.ParseStatement(e.Statement)
-	if err != nil {
-		d.Fatal(err)
-	}
-	path, err := v.Inclusion(index, b.Head.Size)
-	if err != nil {
-		d.Fatal(err)
-	}
-	receipt, err := ledger.SignReceipt(d.Context(), ledger.ReceiptClaims{Issuer: missiontest.Issuer, Subject: s.Subject,
-		IssuedAt: e.At.Unix(), FeedSeq: &seq, FeedSize: &size},
-		ledger.Inclusion{Size: b.Head.Size, Index: index, Path: path}, b.Head.Root, d.log.Keys.Receipt)
-	if err != nil {
-		d.Fatal(err)
-	}
-	transparent, err := ledger.AttachReceipts(e.Statement, receipt)
-	if err != nil {
-		d.Fatal(err)
-	}
-	b.Entries = append(b.Entries, verifier.BundleEntry{Index: index, Transparent: transparent})
-	body, err := v.Body(s.Digest)
-	if err != nil {
-		d.Fatal(err)
-	}
-	b.Records = append(b.Records, verifier.BundleRecord{ContentType: s.ContentType, Body: body})
-}
-
 func TestLiveMission(t *testing.T) {
-	d := newLive(t)
-	id := d.approve()
-	other := d.approve()
-	d.move(id, mission.OpSuspend, func(q *authority.LifecycleRequest) {
-		q.SuspendUntil, q.OnExpiry = mission.FormatTime(d.at.Add(time.Minute)), mission.OpResume
+	d := verifiertest.New(t)
+	id := d.Approve()
+	other := d.Approve()
+	d.Move(id, mission.OpSuspend, func(q *authority.LifecycleRequest) {
+		q.SuspendUntil, q.OnExpiry = mission.FormatTime(d.At.Add(time.Minute)), mission.OpResume
 	})
-	d.move(id, mission.OpResume)
-	d.move(other, mission.OpComplete)
-	d.move(id, mission.OpSuspend)
-	d.move(id, mission.OpRevoke)
-	subject := missiontest.Issuer + "/missions/" + id
-	r := verifier.VerifyBundle(d.bundle(id, subject), d.trust(), verifier.BundleOptions{Mission: id})
+	d.Move(id, mission.OpResume)
+	d.Move(other, mission.OpComplete)
+	d.Move(id, mission.OpSuspend)
+	d.Move(id, mission.OpRevoke)
+	r := verifier.VerifyBundle(d.Bundle(id), d.Trust(), verifier.BundleOptions{Mission: id})
 	for _, f := range r.All() {
 		t.Errorf("%s %s", f.Class, f)
 	}
@@ -222,5 +52,66 @@ func TestLiveMission(t *testing.T) {
 	}
 	if !unattended {
 		t.Error("dev-unattended is not said")
+	}
+}
+
+func TestExpiryAndDeadlines(t *testing.T) {
+	d := verifiertest.New(t)
+	id := d.Approve()
+	d.Move(id, mission.OpSuspend, func(q *authority.LifecycleRequest) {
+		q.SuspendUntil, q.OnExpiry = mission.FormatTime(d.At.Add(time.Minute)), mission.OpResume
+	})
+	d.At = d.At.Add(2 * time.Minute) // the deadline is served when somebody asks
+	d.Ask(id)
+	d.At = d.At.Add(2 * time.Hour)
+	d.Ask(id)
+	r := verifier.VerifyBundle(d.Bundle(id), d.Trust(), verifier.BundleOptions{})
+	if r.Outcome != verifier.OK || len(r.Missions) != 1 || r.Missions[0].State != mission.Expired || r.Missions[0].Version != 4 {
+		t.Errorf("outcome %s with %v, missions %+v", r.Outcome, r.All(), r.Missions)
+	}
+}
+
+func TestLiveMirror(t *testing.T) {
+	d := verifiertest.New(t)
+	id := d.Approve()
+	d.Move(id, mission.OpRevoke)
+	files, trust, feeds := d.Mirror(), d.Trust(), d.Feeds(id)
+	scan := func(files map[string][]byte) *verifier.LogReport {
+		return verifier.VerifyLog(func(path string) ([]byte, error) {
+			data, ok := files[path]
+			if !ok {
+				return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+			}
+			return data, nil
+		}, trust, verifier.LogOptions{Subjects: feeds, Signatures: true})
+	}
+	report := scan(files)
+	if report.Findings.Outcome() != verifier.OK || report.Mirror == nil || report.Unknown != 0 {
+		t.Fatalf("mirror: %+v", report)
+	}
+	opts := verifier.BundleOptions{Mirror: report.Mirror}
+	r := verifier.VerifyBundle(d.Bundle(id), trust, opts)
+	if r.Outcome != verifier.OK || r.By != "scan" {
+		t.Errorf("outcome %s by %q: %v", r.Outcome, r.By, r.All())
+	}
+	// A feed that the bundle forgets to name is not claimed; one whose end is cut off is found by the scan.
+	box := openBox(t, d.Bundle(id))
+	last := box.find(mission.ContentTransition, 0)
+	delete(box.files, box.record(last))
+	delete(box.files, last)
+	if r := verifier.VerifyBundle(box.close(), trust, opts); !r.All().Code("feed_gap") || r.Completeness != verifier.Incomplete {
+		t.Errorf("cut feed: %s, %v", r.Completeness, r.All())
+	}
+	// The mirror is older than the bundle.
+	d.Move(d.Approve(), mission.OpRevoke)
+	if r := verifier.VerifyBundle(d.Bundle(id), trust, opts); !r.All().Code("mirror_older") || r.Outcome != verifier.Unverifiable {
+		t.Errorf("older mirror: %s, %v", r.Outcome, r.All())
+	}
+	// Whoever holds the log's key can sign another tree. The two heads convict it.
+	later := scan(d.Mirror())
+	cp := later.Mirror.Checkpoint
+	cp.Root[0] ^= 1
+	if err := later.Mirror.Extends(cp.Size, cp.Root); !errors.Is(err, ledger.ErrProof) {
+		t.Errorf("a forged head is extended: %v", err)
 	}
 }

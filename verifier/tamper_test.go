@@ -1,0 +1,522 @@
+package verifier_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/verifier"
+	"github.com/mission-authority/mas/verifier/verifiertest"
+)
+
+// A box is an opened bundle that a test changes and closes again, as somebody could who holds no key: the container is
+// written anew and the manifest repaired.
+type box struct {
+	t     testing.TB
+	files map[string][]byte
+}
+
+func openBox(t testing.TB, data []byte) *box {
+	t.Helper()
+	files, err := verifier.Unpack(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &box{t, map[string][]byte{}}
+	for _, f := range files {
+		b.files[f.Path] = f.Data
+	}
+	return b
+}
+
+func (b *box) clone() *box { return &box{b.t, maps.Clone(b.files)} }
+
+// manifest reads the manifest.
+func (b *box) manifest() *verifier.Manifest {
+	b.t.Helper()
+	m, err := verifier.ParseManifest(b.files["manifest.json"])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return m
+}
+
+// close repairs the manifest and packs.
+func (b *box) close(edits ...func(*verifier.Manifest)) []byte {
+	b.t.Helper()
+	m := b.manifest()
+	old := m.Files
+	m.Files, m.Counts = nil, verifier.Counts{Gaps: int64(len(m.Gaps)), Erased: int64(len(m.Erased))}
+	for _, path := range slices.Sorted(maps.Keys(b.files)) {
+		if path == "manifest.json" {
+			continue
+		}
+		info := verifier.FileInfo{Path: path, MediaType: "application/octet-stream", Role: "record"}
+		if strings.HasPrefix(path, "statements/") {
+			info.Role = "statement"
+		}
+		if i := slices.IndexFunc(old, func(f verifier.FileInfo) bool { return f.Path == path }); i >= 0 {
+			info = old[i]
+		}
+		sum := sha256.Sum256(b.files[path])
+		info.SHA256, info.Size = hex.EncodeToString(sum[:]), int64(len(b.files[path]))
+		m.Files = append(m.Files, info)
+		switch info.Role {
+		case "record":
+			m.Counts.Records++
+		case "statement":
+			m.Counts.Statements++
+		}
+	}
+	for _, edit := range edits {
+		edit(m)
+	}
+	text, err := mission.Marshal(m)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.files["manifest.json"] = text
+	return b.pack()
+}
+
+// pack writes the files as they are.
+func (b *box) pack() []byte {
+	b.t.Helper()
+	var files []verifier.File
+	for _, path := range slices.Sorted(maps.Keys(b.files)) {
+		files = append(files, verifier.File{Path: path, Data: b.files[path]})
+	}
+	data, err := verifier.Pack(files)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return data
+}
+
+// find returns the path of the statement of a content type, the nth in log order.
+func (b *box) find(contentType string, n int) string {
+	b.t.Helper()
+	for _, path := range slices.Sorted(maps.Keys(b.files)) {
+		if strings.HasPrefix(path, "statements/") && b.statement(path).ContentType == contentType {
+			if n == 0 {
+				return path
+			}
+			n--
+		}
+	}
+	b.t.Fatalf("no statement of %s", contentType)
+	return ""
+}
+
+func (b *box) statement(path string) *ledger.Statement {
+	b.t.Helper()
+	raw, _, err := ledger.DetachReceipts(b.files[path])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s, err := ledger.ParseStatement(raw)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+// record returns the path of the body that a statement commits to.
+func (b *box) record(statement string) string {
+	b.t.Helper()
+	prefix := "records/" + b.statement(statement).Digest.String()
+	for path := range b.files {
+		if strings.HasPrefix(path, prefix) {
+			return path
+		}
+	}
+	b.t.Fatal("no record")
+	return ""
+}
+
+// sample is a domain with a mission that has been suspended, resumed and revoked, and its bundle.
+func sample(t *testing.T) (*verifiertest.Domain, string, *box) {
+	t.Helper()
+	d := verifiertest.New(t)
+	id := d.Approve()
+	d.Approve() // somebody else's
+	d.Move(id, mission.OpSuspend)
+	d.Move(id, mission.OpResume)
+	d.Move(id, mission.OpRevoke)
+	return d, id, openBox(t, d.Bundle(id))
+}
+
+func TestTamperedBundles(t *testing.T) {
+	d, id, good := sample(t)
+	subject := verifiertest.MissionSubject(id)
+	transition := func(n int) string { return good.find(mission.ContentTransition, n) }
+	approval := good.find(mission.ContentApprovalRecord, 0)
+	for _, tc := range []struct {
+		name    string
+		change  func(b *box) []byte
+		outcome verifier.Outcome
+		code    string
+		verdict verifier.Verdict // of the statement at path, "" if it is not looked at
+		path    string
+	}{
+		{name: "nothing", change: func(b *box) []byte { return b.close() }, outcome: verifier.OK, verdict: verifier.Verified,
+			path: approval},
+		{name: "body changed", change: func(b *box) []byte {
+			path := b.record(approval)
+			b.files[path] = bytes.Replace(b.files[path], []byte("Reconcile"), []byte("Reconcilf"), 1)
+			return b.close()
+		}, outcome: verifier.Wrong, code: "record_digest", verdict: verifier.IntegrityFailure, path: approval},
+		{name: "bodies swapped", change: func(b *box) []byte {
+			p, q := b.record(transition(0)), b.record(transition(1))
+			b.files[p], b.files[q] = b.files[q], b.files[p]
+			return b.close()
+		}, outcome: verifier.Wrong, code: "record_digest", verdict: verifier.IntegrityFailure, path: transition(1)},
+		{name: "body dropped", change: func(b *box) []byte {
+			delete(b.files, b.record(transition(0)))
+			return b.close()
+		}, outcome: verifier.Unverifiable, code: "evidence_missing", verdict: verifier.AuditFailure, path: transition(0)},
+		{name: "body withheld", change: func(b *box) []byte {
+			delete(b.files, b.record(approval))
+			return b.close(func(m *verifier.Manifest) {
+				m.Gaps = append(m.Gaps, verifier.Gap{EntryID: b.statement(approval).Leaf().String(), Reason: "withheld"})
+				m.Counts.Gaps++
+			})
+		}, outcome: verifier.Unverifiable, code: "evidence_withheld", verdict: verifier.AuditFailure, path: approval},
+		{name: "erasure without a record", change: func(b *box) []byte {
+			delete(b.files, b.record(approval))
+			leaf := b.statement(approval).Leaf().String()
+			return b.close(func(m *verifier.Manifest) {
+				m.Erased = append(m.Erased, verifier.Erasure{EntryID: leaf, Record: leaf})
+				m.Counts.Erased++
+			})
+		}, outcome: verifier.Unverifiable, code: "erasure_unexplained", verdict: verifier.AuditFailure, path: approval},
+		{name: "statement dropped in the middle", change: func(b *box) []byte {
+			delete(b.files, b.record(transition(1)))
+			delete(b.files, transition(1))
+			return b.close()
+		}, outcome: verifier.Unverifiable, code: "version_gap"},
+		{name: "last statement dropped", change: func(b *box) []byte {
+			delete(b.files, b.record(transition(2)))
+			delete(b.files, transition(2))
+			return b.close()
+		}, outcome: verifier.Unverifiable, code: "feed_gap"},
+		{name: "approval dropped", change: func(b *box) []byte {
+			delete(b.files, b.record(approval))
+			delete(b.files, approval)
+			return b.close()
+		}, outcome: verifier.Unverifiable, code: "approval_missing"},
+		{name: "consent dropped", change: func(b *box) []byte {
+			path := b.find(mission.ContentConsentEvidence, 0)
+			delete(b.files, b.record(path))
+			delete(b.files, path)
+			return b.close()
+		}, outcome: verifier.Unverifiable, code: "consent_missing"},
+		{name: "record added", change: func(b *box) []byte {
+			b.files["records/"+strings.Repeat("ab", 32)+".json"] = []byte("{}")
+			return b.close()
+		}, outcome: verifier.Wrong, code: "record_unreferenced"},
+		{name: "statement under another name", change: func(b *box) []byte {
+			path := strings.Replace(transition(0), "statements/0", "statements/1", 1)
+			b.files[path] = b.files[transition(0)]
+			delete(b.files, transition(0))
+			return b.close()
+		}, outcome: verifier.Wrong, code: "file_misplaced"},
+		{name: "statement twice", change: func(b *box) []byte {
+			b.files[strings.Replace(transition(0), "statements/0", "statements/1", 1)] = b.files[transition(0)]
+			return b.close()
+		}, outcome: verifier.Wrong, code: "file_misplaced"},
+		{name: "receipt of another entry", change: func(b *box) []byte {
+			raw, _, err := ledger.DetachReceipts(b.files[transition(0)])
+			must(t, err)
+			_, receipts, err := ledger.DetachReceipts(b.files[transition(1)])
+			must(t, err)
+			b.files[transition(0)], err = ledger.AttachReceipts(raw, receipts...)
+			must(t, err)
+			return b.close()
+		}, outcome: verifier.Wrong, code: "receipt_invalid", verdict: verifier.IntegrityFailure, path: transition(0)},
+		{name: "file not listed", change: func(b *box) []byte {
+			b.close()
+			b.files["zzz"] = []byte("x")
+			return b.pack()
+		}, outcome: verifier.Wrong, code: "file_unlisted"},
+		{name: "listed file missing", change: func(b *box) []byte {
+			delete(b.files, b.record(approval))
+			return b.pack()
+		}, outcome: verifier.Unverifiable, code: "file_missing"},
+		{name: "manifest not repaired", change: func(b *box) []byte {
+			b.files["checkpoint.note"] = append(bytes.Clone(b.files["checkpoint.note"]), '\n')
+			return b.pack()
+		}, outcome: verifier.Wrong, code: "file_changed"},
+		{name: "counts", change: func(b *box) []byte {
+			return b.close(func(m *verifier.Manifest) { m.Counts.Statements++ })
+		}, outcome: verifier.Wrong, code: "manifest_counts"},
+		{name: "head", change: func(b *box) []byte {
+			return b.close(func(m *verifier.Manifest) { m.Log.Size++ })
+		}, outcome: verifier.Wrong, code: "manifest_head"},
+		{name: "exporter", change: func(b *box) []byte {
+			return b.close(func(m *verifier.Manifest) { m.Exporter = "https://mas.z.example" })
+		}, outcome: verifier.Unverifiable, code: "exporter_unknown"},
+		{name: "query without the mission", change: func(b *box) []byte {
+			return b.close(func(m *verifier.Manifest) {
+				m.Query.Subjects = slices.DeleteFunc(m.Query.Subjects, func(s string) bool { return s == subject })
+			})
+		}, outcome: verifier.Wrong, code: "manifest_query"},
+		{name: "query with a feed that is not there", change: func(b *box) []byte {
+			return b.close(func(m *verifier.Manifest) {
+				m.Query.Subjects = append(m.Query.Subjects, subject+"x")
+				slices.Sort(m.Query.Subjects)
+			})
+		}, outcome: verifier.Unverifiable, code: "feed_end_unproven"},
+		{name: "no feeds", change: func(b *box) []byte {
+			return b.close(func(m *verifier.Manifest) { m.Query = verifier.Query{Subjects: []string{}} })
+		}, outcome: verifier.Unverifiable, code: "no_feeds"},
+		{name: "role", change: func(b *box) []byte {
+			return b.close(func(m *verifier.Manifest) { m.Files[0].Role = "record" })
+		}, outcome: verifier.Wrong, code: "file_misplaced"},
+		{name: "no manifest", change: func(b *box) []byte {
+			delete(b.files, "manifest.json")
+			return b.pack()
+		}, outcome: verifier.Wrong, code: "manifest_missing"},
+		{name: "manifest in another spelling", change: func(b *box) []byte {
+			b.files["manifest.json"] = append(b.files["manifest.json"], ' ')
+			return b.pack()
+		}, outcome: verifier.Wrong, code: "manifest_malformed"},
+		{name: "checkpoint of an older tree", change: func(b *box) []byte {
+			b.files["checkpoint.note"] = d.SignedHead(d.Ledger.MustView(t).Head().Size - 1)
+			return b.close()
+		}, outcome: verifier.Wrong, code: "receipt_head"},
+		{name: "no checkpoint", change: func(b *box) []byte {
+			delete(b.files, "checkpoint.note")
+			return b.close()
+		}, outcome: verifier.Unverifiable, code: "checkpoint_missing"},
+	} {
+		r := verifier.VerifyBundle(tc.change(good.clone()), d.Trust(), verifier.BundleOptions{})
+		if r.Outcome != tc.outcome || tc.code != "" && !r.All().Code(tc.code) {
+			t.Errorf("%s: outcome %s with %v, want %s with %s", tc.name, r.Outcome, r.All(), tc.outcome, tc.code)
+		}
+		if r.Completeness == verifier.Complete && tc.outcome == verifier.Unverifiable {
+			t.Errorf("%s: said to be complete", tc.name)
+		}
+		for _, rec := range r.Records {
+			if tc.verdict != "" && rec.Path == tc.path && rec.Verdict != tc.verdict {
+				t.Errorf("%s: verdict %s, want %s", tc.name, rec.Verdict, tc.verdict)
+			}
+		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every octet of every file is changed in turn, with the manifest repaired. Nothing that is signed or committed to may
+// pass, and a change that makes a key unknown is not called forgery.
+func TestEveryOctetOfABundle(t *testing.T) {
+	d, _, good := sample(t)
+	trust := d.Trust()
+	flips, step := 0, 13
+	for path, data := range good.files {
+		if path == "manifest.json" || path == "README.txt" || strings.HasPrefix(path, "keys/") {
+			continue
+		}
+		for at := 0; at < len(data); at += step {
+			b := good.clone()
+			b.files[path] = bytes.Clone(data)
+			b.files[path][at] ^= 1 << (at % 8)
+			r := verifier.VerifyBundle(b.close(), trust, verifier.BundleOptions{})
+			if r.Outcome == verifier.OK {
+				t.Fatalf("%s: octet %d is not covered", path, at)
+			}
+			for _, rec := range r.Records {
+				if rec.Path == path && rec.Verdict == verifier.Verified {
+					t.Fatalf("%s: octet %d is changed and the record verified", path, at)
+				}
+			}
+			if strings.HasPrefix(path, "records/") && !r.All().Code("record_digest") {
+				t.Fatalf("%s: octet %d gives %v", path, at, r.All())
+			}
+			flips++
+		}
+	}
+	t.Logf("%d flips", flips)
+}
+
+// The manifest is not signed. What a change of it can reach is the exporter's word: the time, the hints, the media types.
+func TestEveryOctetOfAManifest(t *testing.T) {
+	d, _, good := sample(t)
+	trust := d.Trust()
+	text := good.files["manifest.json"]
+	want := verifier.VerifyBundle(good.pack(), trust, verifier.BundleOptions{})
+	passed := 0
+	for at := range text {
+		if at%5 != 0 {
+			continue
+		}
+		b := good.clone()
+		b.files["manifest.json"] = bytes.Clone(text)
+		b.files["manifest.json"][at] ^= 1
+		r := verifier.VerifyBundle(b.pack(), trust, verifier.BundleOptions{})
+		if r.Outcome != verifier.OK {
+			continue
+		}
+		passed++
+		m, err := verifier.ParseManifest(b.files["manifest.json"])
+		must(t, err)
+		original := good.manifest()
+		m.CreatedAt, m.Log.VKeys = original.CreatedAt, original.Log.VKeys
+		for i := range m.Files {
+			m.Files[i].MediaType = original.Files[i].MediaType
+		}
+		again, err := mission.Marshal(m)
+		must(t, err)
+		if !bytes.Equal(again, text) {
+			t.Errorf("octet %d (%q) is believed", at, text[max(0, at-20):min(len(text), at+20)])
+		}
+		if len(r.Records) != len(want.Records) || r.AsOf != want.AsOf {
+			t.Errorf("octet %d changes what is reported", at)
+		}
+	}
+	t.Logf("%d of %d changes are of the exporter's word", passed, len(text))
+}
+
+func TestBundleKeys(t *testing.T) {
+	d, _, good := sample(t)
+	data := good.pack()
+	registered := d.At // of the last entry
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	set := func(status verifier.KeyStatus, until time.Time) func(*verifier.KeyRing) {
+		return func(r *verifier.KeyRing) { (*r)[0].Status, (*r)[0].Until = status, until }
+	}
+	replace := func(r *verifier.KeyRing) { *r = verifier.KeyRing{{Public: other.Public(), Status: verifier.KeyActive}} }
+	forge := func(r *verifier.KeyRing) {
+		kid, err := ledger.KeyThumbprint((*r)[0].Public)
+		must(t, err)
+		*r = verifier.KeyRing{{KeyID: kid, Public: other.Public(), Status: verifier.KeyActive}}
+	}
+	for _, tc := range []struct {
+		name              string
+		evidence, receipt func(*verifier.KeyRing)
+		outcome           verifier.Outcome
+		code              string
+	}{
+		{name: "unknown evidence key", evidence: replace, outcome: verifier.Unverifiable, code: "evidence_key_unknown"},
+		{name: "another issuer's evidence key", evidence: forge, outcome: verifier.Wrong, code: "statement_signature"},
+		{name: "unknown receipt key", receipt: replace, outcome: verifier.Unverifiable, code: "receipt_key_unknown"},
+		{name: "another log's receipt key", receipt: forge, outcome: verifier.Wrong, code: "receipt_invalid"},
+		{name: "retired afterwards", evidence: set(verifier.KeyRetired, registered.Add(time.Second)), outcome: verifier.OK,
+			code: "key_retired_later"},
+		{name: "used after it was retired", evidence: set(verifier.KeyRetired, registered), outcome: verifier.Wrong,
+			code: "key_retired"},
+		{name: "compromised afterwards", evidence: set(verifier.KeyCompromised, registered.Add(time.Second)),
+			outcome: verifier.OK, code: "key_compromised_later"},
+		{name: "used after it was compromised", evidence: set(verifier.KeyCompromised, registered), outcome: verifier.Wrong,
+			code: "key_compromised"},
+		{name: "retired receipt key", receipt: set(verifier.KeyRetired, registered), outcome: verifier.OK,
+			code: "receipt_key_retired"},
+		{name: "compromised receipt key", receipt: set(verifier.KeyCompromised, registered.Add(time.Hour)),
+			outcome: verifier.Unverifiable, code: "receipt_key_compromised"},
+		{name: "both compromised", evidence: set(verifier.KeyCompromised, registered.Add(time.Hour)),
+			receipt: set(verifier.KeyCompromised, registered.Add(time.Hour)), outcome: verifier.Unverifiable,
+			code: "key_compromised_untimed"},
+	} {
+		trust := d.Trust()
+		if tc.evidence != nil {
+			tc.evidence(&trust.Evidence)
+		}
+		if tc.receipt != nil {
+			tc.receipt(&trust.Receipts)
+		}
+		r := verifier.VerifyBundle(data, trust, verifier.BundleOptions{})
+		if r.Outcome != tc.outcome || !r.All().Code(tc.code) {
+			t.Errorf("%s: outcome %s with %v, want %s with %s", tc.name, r.Outcome, r.All(), tc.outcome, tc.code)
+		}
+	}
+	trust := d.Trust()
+	trust.Issuer = "https://mas.z.example"
+	if r := verifier.VerifyBundle(data, trust, verifier.BundleOptions{}); r.Outcome != verifier.Unverifiable {
+		t.Errorf("other issuer: outcome %s with %v", r.Outcome, r.All())
+	}
+	trust = d.Trust()
+	trust.VKey, trust.Origin = verifiertest.New(t).Ledger.Keys.VKey, d.Ledger.Keys.Origin
+	if r := verifier.VerifyBundle(data, trust, verifier.BundleOptions{}); r.Outcome != verifier.Unverifiable ||
+		r.Completeness != verifier.NotAnchored || !r.All().Code("log_key_unknown") {
+		t.Errorf("other log key: outcome %s, %s with %v", r.Outcome, r.Completeness, r.All())
+	}
+	if r := verifier.VerifyBundle(data, d.Trust(), verifier.BundleOptions{Mission: "msn_other"}); !r.All().Code("other_mission") {
+		t.Errorf("other mission: %v", r.All())
+	}
+}
+
+// What the issuer itself signs and logs is still held against the rules.
+func TestIssuerThatBreaksTheRules(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		events func(d *verifiertest.Domain, id string, rec *mission.Record, cur mission.Standing) [][2]any
+		code   string
+	}{
+		{name: "revoked mission comes back", code: "transition_illegal",
+			events: func(d *verifiertest.Domain, _ string, _ *mission.Record, cur mission.Standing) [][2]any {
+				next := cur
+				next.Version, next.State, next.ChangedAt = cur.Version+1, mission.Active, mission.FormatTime(d.At)
+				return [][2]any{{mission.ContentTransition, mission.NewTransitionRecord(verifiertest.Issuer, cur, next, mission.OpResume)}}
+			}},
+		{name: "approved again", code: "approved_twice",
+			events: func(_ *verifiertest.Domain, _ string, rec *mission.Record, _ mission.Standing) [][2]any {
+				again := *rec
+				again.PolicyVersion = "another"
+				return [][2]any{{mission.ContentApprovalRecord, &again}}
+			}},
+		{name: "record of another mission", code: "record_content",
+			events: func(_ *verifiertest.Domain, _ string, rec *mission.Record, _ mission.Standing) [][2]any {
+				again := *rec
+				again.ID = mission.NewMissionID()
+				return [][2]any{{mission.ContentApprovalRecord, &again}}
+			}},
+		{name: "record whose anchors do not recompute", code: "record_content",
+			events: func(_ *verifiertest.Domain, _ string, rec *mission.Record, _ mission.Standing) [][2]any {
+				again := *rec
+				again.IntentHash = mission.RawDigest(nil)
+				return [][2]any{{mission.ContentApprovalRecord, &again}}
+			}},
+		{name: "same version twice", code: "version_repeated",
+			events: func(d *verifiertest.Domain, _ string, _ *mission.Record, cur mission.Standing) [][2]any {
+				prior := cur
+				prior.Version, prior.State = cur.Version-1, mission.Active
+				return [][2]any{{mission.ContentTransition, mission.NewTransitionRecord(verifiertest.Issuer, prior, cur, mission.OpRevoke)}}
+			}},
+		{name: "not JSON", code: "record_content",
+			events: func(*verifiertest.Domain, string, *mission.Record, mission.Standing) [][2]any {
+				return [][2]any{{mission.ContentTransition, "no object"}}
+			}},
+	} {
+		d := verifiertest.New(t)
+		id := d.Approve()
+		d.Move(id, mission.OpRevoke)
+		r := verifier.VerifyBundle(d.Bundle(id), d.Trust(), verifier.BundleOptions{})
+		if r.Outcome != verifier.OK {
+			t.Fatalf("before: %v", r.All())
+		}
+		rec, cur := d.History(id)
+		for _, e := range tc.events(d, id, rec, cur) {
+			d.Write(verifiertest.MissionSubject(id), e[0].(string), e[1])
+		}
+		r = verifier.VerifyBundle(d.Bundle(id), d.Trust(), verifier.BundleOptions{})
+		if r.Outcome != verifier.Wrong || !r.All().Code(tc.code) {
+			t.Errorf("%s: outcome %s with %v, want %s", tc.name, r.Outcome, r.All(), tc.code)
+		}
+	}
+}
