@@ -150,4 +150,8 @@ func wantCode(t testing.TB, latch *ledger.Latch, code string) {
 	}
 }
 
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func clock(now *time.Time) func() time.Time { return func() time.Time { return *now } }
+
 func sha(b []byte) [32]byte { return sha256.Sum256(b) }
