@@ -37,7 +37,7 @@ func (a *Authority) dueAt(at time.Time, kind, id string) ledger.Record {
 
 // A pass serves at most maxPass deadlines under one view, parallelServes at a time, so that they share commits.
 const (
-	maxPass        = 1024
+	maxPass        = 256
 	parallelServes = 16
 	idlePass       = time.Minute // longest sleep: a commit that failed, or a clock that moved, is looked at again
 )

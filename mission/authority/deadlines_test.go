@@ -119,7 +119,7 @@ func TestWorkerCatchesUp(t *testing.T) {
 		store := ledgertest.NewFaultStore(ledgertest.NewStore())
 		d, end := inBubble(t, parts{store: store})
 		d.clock = &clock{at: time.Now()}
-		const n = 1100 // more than one pass
+		const n = 300 // more than one pass
 		for i := range n {
 			d.approve(time.Duration(i%7+1) * time.Minute)
 		}

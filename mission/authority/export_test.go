@@ -6,3 +6,10 @@ import "time"
 func (a *Authority) StepClock(d time.Duration) {
 	a.clock.elapsed = func(from, to time.Time) time.Duration { return to.Sub(from) - d }
 }
+
+// ForgetAnswers drops what is remembered of status answers.
+func (a *Authority) ForgetAnswers() {
+	a.answers.mu.Lock()
+	defer a.answers.mu.Unlock()
+	a.answers.kept = nil
+}

@@ -123,7 +123,7 @@ func (d *domain) reopenDamaged(m *ledgertest.Memory) *domain {
 func TestStopAll(t *testing.T) {
 	d := newDomain(t, parts{})
 	var standing []string
-	for range 300 {
+	for range 150 {
 		standing = append(standing, d.approve(time.Hour))
 	}
 	over := d.approve(time.Hour)
