@@ -90,14 +90,11 @@ func exitCode(err error) int {
 		return exitFinding
 	}
 	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.Canceled) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errIncomplete) {
+		errors.Is(err, io.ErrUnexpectedEOF) {
 		return exitIncomplete
 	}
 	return exitUsage
 }
-
-// errIncomplete: what was asked for is not all there.
-var errIncomplete = errors.New("incomplete")
 
 // newRoot builds the command tree.
 func newRoot(s *session) *cobra.Command {
