@@ -191,7 +191,8 @@ func (r *Record) Verify() error {
 	if err := sealed.Seal(); err != nil {
 		return err
 	}
-	if sealed.IntentHash != r.IntentHash || sealed.AuthorityHash != r.AuthorityHash || sealed.ProposalHash != r.ProposalHash {
+	if sealed.IntentHash != r.IntentHash || sealed.AuthorityHash != r.AuthorityHash ||
+		sealed.ProposalHash != r.ProposalHash {
 		return recordError("an anchor does not recompute")
 	}
 	for _, e := range r.AuthoritySet {

@@ -15,7 +15,7 @@ type Status struct {
 	IssuedAt             int64         `json:"iat"`
 	ExpiresAt            int64         `json:"exp"`
 	Mission              StatusMission `json:"mission"`
-	AuthorizationDetails Raw           `json:"authorization_details,omitempty"` // zero in a state-only answer; see ParseConveyed
+	AuthorizationDetails Raw           `json:"authorization_details,omitempty"` // zero in a state-only answer; see Entries
 	Agreement            *AgreementRef `json:"agreement,omitempty"`             // in answers to peers
 }
 

@@ -68,7 +68,7 @@ func (k *Key) Sign(ctx context.Context, input []byte) ([]byte, error) {
 func Concatenated(der []byte) ([]byte, error) {
 	var sig struct{ R, S *big.Int }
 	rest, err := asn1.Unmarshal(der, &sig)
-	if err != nil || len(rest) != 0 || sig.R.Sign() < 0 || sig.S.Sign() < 0 || sig.R.BitLen() > 256 || sig.S.BitLen() > 256 {
+	if err != nil || len(rest) != 0 || !isScalar(sig.R) || !isScalar(sig.S) {
 		return nil, fmt.Errorf("%w: not an ECDSA signature", ErrSignature)
 	}
 	out := make([]byte, signatureSize)
@@ -76,3 +76,5 @@ func Concatenated(der []byte) ([]byte, error) {
 	sig.S.FillBytes(out[signatureSize/2:])
 	return out, nil
 }
+
+func isScalar(n *big.Int) bool { return n.Sign() > 0 && n.BitLen() <= 8*signatureSize/2 }

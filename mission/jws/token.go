@@ -104,7 +104,8 @@ func Parse(compact string, typ Typ) (*Token, error) {
 	}
 	payload, errBody := decodeCanonical(body)
 	signature, errSig := decodeCanonical(sig)
-	if !exact || h.Kid == "" || len(h.Kid) > maxKeyID || errBody != nil || errSig != nil || len(signature) != signatureSize {
+	if !exact || h.Kid == "" || len(h.Kid) > maxKeyID || errBody != nil || errSig != nil ||
+		len(signature) != signatureSize {
 		return nil, ErrEncoding
 	}
 	return &Token{Compact: compact, Alg: h.Alg, KeyID: h.Kid, Typ: h.Typ, Payload: payload}, nil
