@@ -79,6 +79,9 @@ func (a *API) observe(route string, c *call, out reply, took time.Duration) {
 	}
 	a.requests.Add(1, route, strconv.Itoa(status))
 	a.seconds.Observe(took.Seconds(), route)
+	if !a.log.Enabled(c.ctx, slog.LevelDebug) {
+		return
+	}
 	attrs := []any{slog.String("route", route), slog.Int("status", status), telemetry.Millis("ms", took)}
 	if c.caller != nil {
 		attrs = append(attrs, slog.String("caller", c.caller.ID))
