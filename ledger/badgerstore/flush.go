@@ -46,7 +46,7 @@ func (s *Store) flush() error {
 		return fmt.Errorf("badgerstore: flush: %w", err)
 	}
 	next := s.state.state
-	next.mark, next.replay, next.boot = seq, 0, bootID()
+	next.mark, next.replay, next.boot = seq, 0, s.opt.boot()
 	if err := s.state.write(next); err != nil {
 		return err
 	}

@@ -114,7 +114,7 @@ func (s *Store) openWith(found *inspection, was state) error {
 	if reason != "" {
 		return s.rebuild(reason)
 	}
-	from := found.replayFrom(was)
+	from := found.replayFrom(was, s.opt.boot())
 	if err := s.announce(from, from <= last); err != nil {
 		return err
 	}
@@ -146,12 +146,12 @@ func (s *Store) openWith(found *inspection, was state) error {
 //   - if the system was restarted, the one after the last whose files were synced: later ones may have lost values
 //     although their keys are there,
 //   - if a log does not read clean to its end, whatever Badger will lose when it cuts it there.
-func (in *inspection) replayFrom(was state) uint64 {
+func (in *inspection) replayFrom(was state, boot [16]byte) uint64 {
 	from := in.applied + 1
 	if was.replay != 0 {
 		from = min(from, was.replay)
 	}
-	if was.boot != bootID() {
+	if was.boot != boot {
 		from = min(from, was.mark+1)
 	}
 	if in.suspect {
@@ -275,7 +275,7 @@ func (s *Store) catchUp(from uint64) error {
 	if err := s.newEpoch(); err != nil {
 		return err
 	}
-	if s.state.replay == 0 && s.state.boot == bootID() {
+	if s.state.replay == 0 && s.state.boot == s.opt.boot() {
 		return nil
 	}
 	return s.flush()

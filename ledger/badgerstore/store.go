@@ -70,6 +70,8 @@ type Options struct {
 	FS     journal.FS // of everything but Badger; the operating system's if nil
 	Logger *slog.Logger
 	Now    func() time.Time // time.Now if nil
+
+	boot func() [16]byte // bootID, but for tests
 }
 
 // Small returns options for demos and tests: a few megabytes of disk, and batches of at most some 900 KiB.
@@ -101,6 +103,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.boot == nil {
+		o.boot = bootID
 	}
 	return o
 }
@@ -312,7 +317,7 @@ func (s *Store) closeBadger() error {
 		return nil
 	}
 	next := s.state.state
-	next.clean, next.mark, next.boot = true, last, bootID()
+	next.clean, next.mark, next.boot = true, last, s.opt.boot()
 	return s.state.write(next)
 }
 

@@ -1,0 +1,43 @@
+package badgerstore
+
+import (
+	"testing"
+
+	"github.com/mission-authority/mas/ledger/journal"
+)
+
+// Rebooted returns options under which the system counts as restarted since any other n.
+func (o Options) Rebooted(n byte) Options {
+	o.boot = func() [16]byte { return [16]byte{n} }
+	return o
+}
+
+// ParseEntry, ScanWAL and ParseStopFrame are the parsers of stored data, for fuzzing.
+var ParseStopFrame = parseStopFrame
+
+// ScanWAL reads the octets of a write-ahead log.
+func ScanWAL(b []byte) (first, last uint64, end int64, clean bool) {
+	w := scanWAL(b)
+	return w.first, w.last, w.end, w.clean
+}
+
+// VerifyTable verifies a table file.
+var VerifyTable = verifyTable
+
+// CutChecksum splits a block or an index from its checksum.
+var CutChecksum = cutChecksum
+
+// SetAttempts makes the state file say that n openings of Badger in a row did not come back.
+func SetAttempts(t testing.TB, dir string, n uint32) {
+	t.Helper()
+	s, err := openState(journal.OS, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.file.Close()
+	next := s.state
+	next.attempts = n
+	if err := s.write(next); err != nil {
+		t.Fatal(err)
+	}
+}
