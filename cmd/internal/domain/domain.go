@@ -1,0 +1,280 @@
+// Package domain wires one MAS: store, log, authority, peers and HTTP surface, in the order they start and stop. It exists
+// so that the server and the tests with whole domains run the same wiring.
+//
+// Open recovers the store and builds every part; it starts no goroutine. Run starts the sequencer, finishes the
+// authority's recovery, starts the workers and the listener, and when its context ends stops them in reverse: the
+// listener drains, the workers end, the sequencer commits what is queued, the store closes.
+package domain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mission-authority/mas/cmd/internal/config"
+	"github.com/mission-authority/mas/cmd/internal/httpapi"
+	"github.com/mission-authority/mas/cmd/internal/keys"
+	"github.com/mission-authority/mas/ledger/badgerstore"
+	"github.com/mission-authority/mas/ledger/sequencer"
+	"github.com/mission-authority/mas/mission/authority"
+)
+
+// drain is how long requests in flight may take to finish when the server stops.
+const drain = 10 * time.Second
+
+// ErrLatched: the server stopped with a latch closed. The process exits with a failure even when it was told to stop.
+var ErrLatched = errors.New("a latch is closed")
+
+// Options are what a Domain is made of.
+type Options struct {
+	Config   *config.Config
+	Attended bool             // a person must have logged in to decide (serve)
+	DevDir   string           // announce the local principals in dev.json there; empty: no
+	Now      func() time.Time // time.Now
+	Logger   *slog.Logger
+	// Listener is used instead of listening on Config.Listen, if it is not nil.
+	Listener net.Listener
+	// Store changes the options of the store, if it is not nil.
+	Store func(*badgerstore.Options)
+}
+
+// A Domain is one MAS, opened.
+type Domain struct {
+	Log       *sequencer.Log
+	Authority *authority.Authority
+	Keys      *keys.Set
+	VKey      string // signed-note verifier key of the log
+
+	o     Options
+	store *badgerstore.Store
+	api   *httpapi.API
+	ready chan struct{}
+}
+
+// Open recovers the store below the configured directory and builds the services. The error is of the configuration, the
+// keys or the store; damage that the log can survive closes a latch instead.
+func Open(ctx context.Context, o Options) (d *Domain, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	d = &Domain{o: o, ready: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if d.Keys, err = loadKeys(o.Config); err != nil {
+		return nil, err
+	}
+	if err := d.openLog(ctx); err != nil {
+		return nil, err
+	}
+	return d, d.openServices()
+}
+
+// openLog opens store and log.
+func (d *Domain) openLog(ctx context.Context) error {
+	origin := d.o.Config.LogOrigin()
+	signer, vkey, err := d.Keys.Key(keys.Checkpoint).Note(origin)
+	if err != nil {
+		return err
+	}
+	verifier, err := note.NewVerifier(vkey)
+	if err != nil {
+		return err
+	}
+	d.VKey = vkey
+	d.store, err = badgerstore.Open(d.o.Config.Store.Dir, d.storeOptions())
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	genesis, err := d.genesis(ctx)
+	if err != nil {
+		return err
+	}
+	d.Log, err = sequencer.Open(ctx, sequencer.Config{
+		Store: d.store, Vault: d.store.Vault(), Stops: d.store.Stops(), Origin: origin, Checkpoint: signer,
+		Verifiers: []note.Verifier{verifier}, Genesis: genesis, Now: d.o.Now, Log: d.o.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	return nil
+}
+
+// storeOptions are those of a production store, or small ones for development.
+func (d *Domain) storeOptions() badgerstore.Options {
+	o := badgerstore.Options{Root: d.Keys.Root(), Origin: d.o.Config.LogOrigin(), Logger: d.o.Logger, Now: d.o.Now}
+	if d.o.Config.Loopback() {
+		o = o.Small()
+	}
+	if d.o.Store != nil {
+		d.o.Store(&o)
+	}
+	return o
+}
+
+// Ready is closed when the server answers.
+func (d *Domain) Ready() <-chan struct{} { return d.ready }
+
+// Run serves until ctx ends, then stops in order and closes the store. It returns ErrLatched if a latch was closed.
+func (d *Domain) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, d.Close()) }()
+	// Each layer lives until the one above it has stopped.
+	logCtx, stopLog := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLog()
+	sequencing := make(chan error, 1)
+	go func() { sequencing <- d.Log.Run(logCtx) }()
+
+	err = d.serve(ctx)
+	stopLog()
+	err = errors.Join(err, <-sequencing)
+	if h := d.Log.Health(); h.Integrity != nil || h.Write != nil {
+		err = errors.Join(err, ErrLatched)
+	}
+	return err
+}
+
+// serve runs everything above the log until ctx ends.
+func (d *Domain) serve(ctx context.Context) error {
+	if err := d.recover(ctx); err != nil {
+		return err
+	}
+	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	work, workCtx := errgroup.WithContext(workCtx)
+	work.Go(func() error { return d.store.Run(workCtx) })
+	work.Go(func() error { return d.Authority.Run(workCtx) })
+	d.runPeers(workCtx, work)
+
+	err := d.listen(ctx, workCtx)
+	stopWork()
+	return errors.Join(err, work.Wait())
+}
+
+// recover finishes the authority's start. With a latch closed there is nothing to recover to: what can be read is served
+// and everything positive refused, so that operators see why.
+func (d *Domain) recover(ctx context.Context) error {
+	err := d.Authority.Recover(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if h := d.Log.Health(); h.Integrity == nil && h.Write == nil {
+		return fmt.Errorf("recovering: %w", err)
+	}
+	d.o.Logger.Error("started with a latch closed", slog.Any("error", err))
+	return nil
+}
+
+// listen serves HTTP until ctx ends or a worker fails.
+func (d *Domain) listen(ctx, workCtx context.Context) error {
+	l := d.o.Listener
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", d.o.Config.Listen); err != nil {
+			return err
+		}
+	}
+	server := httpapi.NewServer(d.api, d.o.Logger)
+	servers, group := []*http.Server{server}, new(errgroup.Group)
+	group.Go(func() error { return d.serveOn(server, l) })
+	if address := d.o.Config.Metrics.Listen; address != "" {
+		m, err := net.Listen("tcp", address)
+		if err != nil {
+			return errors.Join(err, server.Close(), group.Wait())
+		}
+		metrics := httpapi.NewServer(d.api.MetricsHandler(), d.o.Logger)
+		servers = append(servers, metrics)
+		group.Go(func() error { return ignoreClosed(metrics.Serve(m)) })
+	}
+	err := d.announce(ctx, l)
+	select {
+	case <-ctx.Done():
+	case <-workCtx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	for _, s := range servers {
+		err = errors.Join(err, s.Shutdown(stop))
+	}
+	return errors.Join(err, group.Wait())
+}
+
+func (d *Domain) serveOn(s *http.Server, l net.Listener) error {
+	if c := d.o.Config.TLS; c.Cert != "" {
+		return ignoreClosed(s.ServeTLS(l, c.Cert, c.Key))
+	}
+	return ignoreClosed(s.Serve(l))
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// announce waits until assertions made now are accepted, and says that the server is ready.
+func (d *Domain) announce(ctx context.Context, l net.Listener) error {
+	select {
+	case <-time.After(time.Until(d.api.ReadyAt())):
+	case <-ctx.Done():
+		return nil
+	}
+	defer close(d.ready)
+	c := d.o.Config
+	d.o.Logger.Info("ready", slog.String("issuer", c.Issuer), slog.String("listen", l.Addr().String()))
+	if d.o.DevDir == "" {
+		return nil
+	}
+	return announce(d.o.DevDir, &Dev{
+		Issuer: c.Issuer, Listen: l.Addr().String(), LogOrigin: c.LogOrigin(), LogVKey: d.VKey,
+		JWKSURI: c.Issuer + "/.well-known/jwks.json", ReceiptKeysURI: c.Issuer + "/.well-known/scitt-keys",
+	})
+}
+
+// Close closes the store. Run has done it when it returns.
+func (d *Domain) Close() error {
+	if d.store == nil {
+		return nil
+	}
+	s := d.store
+	d.store = nil
+	return s.Close()
+}
+
+// loadKeys reads the keys that the configuration names.
+func loadKeys(c *config.Config) (*keys.Set, error) {
+	refs := keys.Refs{Root: c.Keys.Root, Signing: map[keys.Role]string{
+		keys.Checkpoint: c.Keys.Checkpoint, keys.Receipts: c.Keys.Receipts, keys.Issuer: c.Keys.Issuer,
+		keys.Evidence: c.Keys.Evidence, keys.Governance: c.Keys.Governance,
+	}}
+	if path := c.Keys.PassphraseFile; path != "" {
+		var err error
+		if refs.Passphrase, err = keys.ReadPassphrase(path); err != nil {
+			return nil, err
+		}
+	}
+	return keys.Load(refs)
+}
+
+// readPrincipals reads the principals file.
+func readPrincipals(path string) (*authority.Principals, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	ps, err := authority.ParsePrincipals(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return ps, nil
+}

@@ -1,0 +1,37 @@
+package domain
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/mission-authority/mas/cmd/internal/keys"
+	"github.com/mission-authority/mas/ledger"
+)
+
+// genesis makes entry 0 of a new log: what the log is, whose keys it trusts, and that only this issuer's evidence key
+// registers statements. A log that exists keeps the entry it has.
+func (d *Domain) genesis(ctx context.Context) (*ledger.Entry, error) {
+	c := d.o.Config
+	body, err := ledger.MarshalGenesis(&ledger.Genesis{
+		Format: 1, Origin: c.LogOrigin(), Issuer: c.Issuer, LogKey: d.VKey,
+		ReceiptKeys: d.Keys.Key(keys.Receipts).PublicCOSE(),
+		Producers: []ledger.Producer{{Issuer: c.Issuer, Key: d.Keys.Key(keys.Evidence).PublicCOSE()[0],
+			Types: []string{ledger.AnyType}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	subject, err := ledger.Subject(c.Issuer, ledger.SubjectLog, "")
+	if err != nil {
+		return nil, fmt.Errorf("genesis: %w", err)
+	}
+	statement, err := ledger.SignStatement(ctx, ledger.Claims{
+		Issuer: c.Issuer, Subject: subject, IssuedAt: d.o.Now().Unix(), ContentType: ledger.ContentTypeGenesis,
+		Digest: sha256.Sum256(body),
+	}, d.Keys.Key(keys.Evidence).COSE())
+	if err != nil {
+		return nil, fmt.Errorf("genesis: %w", err)
+	}
+	return &ledger.Entry{Statement: statement, Body: body}, nil
+}

@@ -1,0 +1,65 @@
+package domain
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mission-authority/mas/cmd/internal/httpapi"
+	"github.com/mission-authority/mas/cmd/internal/keys"
+	"github.com/mission-authority/mas/cmd/internal/telemetry"
+	"github.com/mission-authority/mas/mission/authority"
+)
+
+// openServices builds the authority and the HTTP surface over the log.
+func (d *Domain) openServices() error {
+	c := d.o.Config
+	principals, err := readPrincipals(c.Principals)
+	if err != nil {
+		return err
+	}
+	status, err := d.Keys.Key(keys.Issuer).JOSE()
+	if err != nil {
+		return err
+	}
+	governance, err := d.Keys.Key(keys.Governance).JOSE()
+	if err != nil {
+		return err
+	}
+	maxStale := time.Duration(c.Freshness.MaxStale) * time.Second
+	d.Authority, err = authority.New(authority.Config{
+		Issuer: c.Issuer, Log: d.Log, Status: status, Evidence: d.Keys.Key(keys.Evidence).COSE(),
+		Governance: governance, Principals: principals, MaxStale: maxStale,
+		StatusTTL: time.Duration(c.Freshness.StatusTTL) * time.Second,
+		Attended:  d.o.Attended, Now: d.o.Now, Logger: d.o.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	published, err := d.published(maxStale)
+	if err != nil {
+		return err
+	}
+	d.api, err = httpapi.New(httpapi.Config{
+		Issuer: c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority,
+		Directory: d.Authority, Log: d.Log, Receipts: d.Keys.Key(keys.Receipts).COSE(),
+		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: telemetry.NewRegistry(),
+		ServeMetrics: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("building the HTTP surface: %w", err)
+	}
+	return nil
+}
+
+// published is what the metadata tells about keys and bounds.
+func (d *Domain) published(maxStale time.Duration) (p httpapi.Published, err error) {
+	p = httpapi.Published{Receipts: d.Keys.Key(keys.Receipts).PublicCOSE(), VKey: d.VKey, MaxStale: maxStale}
+	if p.Issuer, err = d.Keys.Key(keys.Issuer).PublicJWKS(); err != nil {
+		return p, err
+	}
+	if p.Governance, err = d.Keys.Key(keys.Governance).PublicJWKS(); err != nil {
+		return p, err
+	}
+	p.Evidence, err = d.Keys.Key(keys.Evidence).StatementJWKS()
+	return p, err
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mission-authority/mas/cmd/internal/config"
+	"github.com/mission-authority/mas/cmd/internal/domain"
+)
+
+func newFsck() *cobra.Command {
+	var dir, file string
+	cmd := &cobra.Command{
+		Use: "fsck (--dir DIR | --config FILE)", Args: cobra.NoArgs,
+		Short: "check the whole store of a stopped server against itself",
+		Long: "Copies the store, opens the copy as a start would, rehashes every entry, opens every body, follows every\n" +
+			"frame of the journal, and derives all mission and agreement rows from the log and its evidence again. The\n" +
+			"original is only read. DIR is a directory of `mas dev`. Exit code 1 if anything is wrong.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := fsckConfig(dir, file)
+			if err != nil {
+				return err
+			}
+			return fsck(cmd.Context(), cmd.OutOrStdout(), c)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "directory of a development server")
+	cmd.Flags().StringVar(&file, "config", "", "configuration file of a server")
+	cmd.MarkFlagsMutuallyExclusive("dir", "config")
+	cmd.MarkFlagsOneRequired("dir", "config")
+	return cmd
+}
+
+func fsckConfig(dir, file string) (*config.Config, error) {
+	if file != "" {
+		return config.LoadServe(config.Sources{File: file, Environ: os.Environ()})
+	}
+	issuer, err := domain.DevIssuer(dir)
+	if err != nil {
+		return nil, err
+	}
+	return devConfig(dir, "", issuer)
+}
+
+// fsck checks a copy of the store and prints what it found.
+func fsck(ctx context.Context, out io.Writer, c *config.Config) (err error) {
+	parent, err := os.MkdirTemp(filepath.Dir(c.Store.Dir), ".fsck-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(parent)) }()
+	copied := filepath.Join(parent, "store")
+	if err := copyStore(copied, c.Store.Dir); err != nil {
+		return fmt.Errorf("copying the store: %w", err)
+	}
+	c.Store.Dir = copied
+	found, err := domain.Fsck(ctx, c)
+	if err != nil {
+		return failure{2, err}
+	}
+	r := found.Store
+	fmt.Fprintf(out, "entries %d, tiles %d, groups %d, rows %d, bodies %d (erased %d), frames %d\n",
+		r.Entries, r.Tiles, r.Groups, r.Rows, r.Bodies, r.Erased, r.Frames)
+	fmt.Fprintf(out, "rows derived from log and evidence %d, difference %d\n", found.Derived.Rows,
+		len(found.Derived.Differences))
+	for _, f := range r.Findings {
+		fmt.Fprintf(out, "finding %s: %s\n", f.Code, f.Detail)
+	}
+	for _, d := range found.Derived.Differences {
+		fmt.Fprintf(out, "finding derived_difference: %v\n", d)
+	}
+	for _, note := range found.Notes {
+		fmt.Fprintf(out, "finding %s\n", note)
+	}
+	if found.Clean() {
+		fmt.Fprintln(out, "clean")
+		return nil
+	}
+	for _, code := range slices.Sorted(maps.Keys(r.Counts)) {
+		fmt.Fprintf(out, "%s: %d\n", code, r.Counts[code])
+	}
+	return failure{1, errors.New("the store is damaged")}
+}
+
+// copyStore copies a store directory. A store in use is refused: its files belong to one moment only when it is closed.
+func copyStore(to, from string) error {
+	unlock, err := domain.LockStore(from)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.CopyFS(to, os.DirFS(from)), unlock())
+}
