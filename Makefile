@@ -64,7 +64,8 @@ cover: ## statement coverage by package, report in build/cover.html
 
 .PHONY: bench
 bench: ## the comparisons of docs/benchmarks.md, at most 45 minutes; never in CI
-	@$(GO) test -run '^$$' -bench '^BenchmarkP[0-9]' -timeout 50m ./...
+	@cd ledger/ledgertest/bench && $(GO) run .
+	@$(GO) test -run '^$$' -bench 'MissionChange|Status' -count 5 ./mission/authority ./cmd/internal/httpapi
 
 .PHONY: clean
 clean: ## remove what the targets above made

@@ -133,7 +133,7 @@ func TestAssertionWorksOnce(t *testing.T) {
 	}
 	// The same jti in another assertion of the caller is the same jti.
 	claims := w.claims("approver", http.MethodGet, "/mas/review")
-	claims["jti"], claims["exp"] = "jti-"+time.Duration(1).String(), w.clock.Now().Unix()+7
+	claims["jti"], claims["exp"] = "jti-1", w.clock.Now().Unix()+7
 	r := httptest.NewRequest(http.MethodGet, "/mas/review", nil)
 	r.Header.Set("Authorization", "Bearer "+w.sign("approver", jws.TypClientAuthentication, claims))
 	if got := w.do(r); got.Code != http.StatusUnauthorized {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -52,7 +53,7 @@ func (c *clock) Advance(d time.Duration) {
 
 // A world is an API over a log in memory, with one principal for each role and a fake or real state owner.
 type world struct {
-	*testing.T
+	testing.TB
 	api     *API
 	log     *ledgertest.Log
 	fake    *fakeMissions
@@ -138,9 +139,9 @@ type directory struct{ ps *authority.Principals }
 func (d directory) Principals() *authority.Principals { return d.ps }
 
 // newWorld starts a world with a fake state owner, two seconds after the API was made.
-func newWorld(t *testing.T, edits ...func(*Config)) *world {
+func newWorld(t testing.TB, edits ...func(*Config)) *world {
 	t.Helper()
-	w := &world{T: t, clock: &clock{now: epoch}, fake: &fakeMissions{}, lines: new(syncBuffer),
+	w := &world{TB: t, clock: &clock{now: epoch}, fake: &fakeMissions{}, lines: new(syncBuffer),
 		metrics: telemetry.NewRegistry(), issuer: missiontest.Key("issuer")}
 	w.log = ledgertest.NewLog(t, ledgertest.Options{Keys: ledgertest.NewKeys(t, testOrigin), Now: w.clock.Now})
 	c := w.config(directory{principalsDocument(t)})
@@ -158,7 +159,7 @@ func (w *world) config(d Directory) Config {
 	if err != nil {
 		w.Fatal(err)
 	}
-	evidence, err := jws.NewKeySet(map[string]crypto.PublicKey{evidenceKID(w.T, w.log.Keys.EvidenceKey): w.log.Keys.EvidenceKey})
+	evidence, err := jws.NewKeySet(map[string]crypto.PublicKey{evidenceKID(w, w.log.Keys.EvidenceKey): w.log.Keys.EvidenceKey})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -192,7 +193,7 @@ func (w *world) claims(role, method, path string) map[string]any {
 	w.jti++
 	now := w.clock.Now().Unix()
 	c := map[string]any{"iss": role, "sub": role, "aud": testIssuer, "iat": now, "exp": now + 30,
-		"jti": "jti-" + time.Duration(w.jti).String()}
+		"jti": "jti-" + strconv.Itoa(w.jti)}
 	if method != "" {
 		c["htm"], c["htu"] = method, testIssuer+path
 	}
