@@ -24,6 +24,12 @@ type facts struct {
 	submissions []fact[*submission]
 	agreements  []fact[*federation.AgreementEvent]
 	erasures    []fact[*erasureRecord]
+
+	introductions []fact[*introduced]
+	projected     []fact[*projected]
+	derivations   []fact[*federation.DerivationReceipt]
+	heads         []fact[*peerHead]
+	ceilings      []fact[*ceiling]
 }
 
 // story returns what is known about a mission.
@@ -66,6 +72,9 @@ func (c *bundleCheck) collect() *facts {
 
 // reader returns the rules of a content type.
 func (c *bundleCheck) reader(f *facts, contentType string) (func(*RecordReport) error, bool) {
+	if read, ok := c.crossingReader(f, contentType); ok {
+		return read, true
+	}
 	switch contentType {
 	case ledger.ContentTypeGenesis:
 		return c.readGenesis, true
@@ -85,6 +94,20 @@ func (c *bundleCheck) reader(f *facts, contentType string) (func(*RecordReport) 
 		return func(r *RecordReport) error { return c.readErasure(f, r) }, true
 	}
 	return c.readPlain, slices.Contains(plainTypes, contentType)
+}
+
+// crossingReader returns the rules of evidence about peers.
+func (c *bundleCheck) crossingReader(f *facts, contentType string) (func(*RecordReport) error, bool) {
+	read, ok := map[string]func(*facts, *RecordReport) error{
+		mission.ContentIntroduction:      c.readIntroduction,
+		mission.ContentProjectionIssued:  c.readProjected,
+		mission.ContentStatusServed:      c.readServed,
+		mission.ContentDerivationReceipt: c.readDerivation,
+		mission.ContentPeerCheckpoint:    c.readPeerHead,
+		mission.ContentPeerCeiling:       c.readCeiling,
+		contentPeerRecord:                func(_ *facts, r *RecordReport) error { return c.readPeerRecord(r) },
+	}[contentType]
+	return func(r *RecordReport) error { return read(f, r) }, ok
 }
 
 // A contentError says which rule a body breaks, in words that hold nothing of the body.

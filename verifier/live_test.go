@@ -95,11 +95,11 @@ func TestLiveMirror(t *testing.T) {
 		t.Errorf("outcome %s by %q: %v", r.Outcome, r.By, r.All())
 	}
 	// A feed that the bundle forgets to name is not claimed; one whose end is cut off is found by the scan.
-	box := openBox(t, d.Bundle(id))
-	last := box.find(mission.ContentTransition, 0)
-	delete(box.files, box.record(last))
-	delete(box.files, last)
-	if r := verifier.VerifyBundle(box.close(), trust, opts); !r.All().Code("feed_gap") || r.Completeness != verifier.Incomplete {
+	box := verifiertest.OpenBox(t, d.Bundle(id))
+	last := box.Find(mission.ContentTransition, 0)
+	delete(box.Files, box.Record(last))
+	delete(box.Files, last)
+	if r := verifier.VerifyBundle(box.Close(), trust, opts); !r.All().Code("feed_gap") || r.Completeness != verifier.Incomplete {
 		t.Errorf("cut feed: %s, %v", r.Completeness, r.All())
 	}
 	// The mirror is older than the bundle.

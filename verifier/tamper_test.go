@@ -5,9 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -19,133 +16,8 @@ import (
 	"github.com/mission-authority/mas/verifier/verifiertest"
 )
 
-// A box is an opened bundle that a test changes and closes again, as somebody could who holds no key: the container is
-// written anew and the manifest repaired.
-type box struct {
-	t     testing.TB
-	files map[string][]byte
-}
-
-func openBox(t testing.TB, data []byte) *box {
-	t.Helper()
-	files, err := verifier.Unpack(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &box{t, map[string][]byte{}}
-	for _, f := range files {
-		b.files[f.Path] = f.Data
-	}
-	return b
-}
-
-func (b *box) clone() *box { return &box{b.t, maps.Clone(b.files)} }
-
-// manifest reads the manifest.
-func (b *box) manifest() *verifier.Manifest {
-	b.t.Helper()
-	m, err := verifier.ParseManifest(b.files["manifest.json"])
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return m
-}
-
-// close repairs the manifest and packs.
-func (b *box) close(edits ...func(*verifier.Manifest)) []byte {
-	b.t.Helper()
-	m := b.manifest()
-	old := m.Files
-	m.Files, m.Counts = nil, verifier.Counts{Gaps: int64(len(m.Gaps)), Erased: int64(len(m.Erased))}
-	for _, path := range slices.Sorted(maps.Keys(b.files)) {
-		if path == "manifest.json" {
-			continue
-		}
-		info := verifier.FileInfo{Path: path, MediaType: "application/octet-stream", Role: "record"}
-		if strings.HasPrefix(path, "statements/") {
-			info.Role = "statement"
-		}
-		if i := slices.IndexFunc(old, func(f verifier.FileInfo) bool { return f.Path == path }); i >= 0 {
-			info = old[i]
-		}
-		sum := sha256.Sum256(b.files[path])
-		info.SHA256, info.Size = hex.EncodeToString(sum[:]), int64(len(b.files[path]))
-		m.Files = append(m.Files, info)
-		switch info.Role {
-		case "record":
-			m.Counts.Records++
-		case "statement":
-			m.Counts.Statements++
-		}
-	}
-	for _, edit := range edits {
-		edit(m)
-	}
-	text, err := mission.Marshal(m)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.files["manifest.json"] = text
-	return b.pack()
-}
-
-// pack writes the files as they are.
-func (b *box) pack() []byte {
-	b.t.Helper()
-	var files []verifier.File
-	for _, path := range slices.Sorted(maps.Keys(b.files)) {
-		files = append(files, verifier.File{Path: path, Data: b.files[path]})
-	}
-	data, err := verifier.Pack(files)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return data
-}
-
-// find returns the path of the statement of a content type, the nth in log order.
-func (b *box) find(contentType string, n int) string {
-	b.t.Helper()
-	for _, path := range slices.Sorted(maps.Keys(b.files)) {
-		if strings.HasPrefix(path, "statements/") && b.statement(path).ContentType == contentType {
-			if n == 0 {
-				return path
-			}
-			n--
-		}
-	}
-	b.t.Fatalf("no statement of %s", contentType)
-	return ""
-}
-
-func (b *box) statement(path string) *ledger.Statement {
-	b.t.Helper()
-	raw, _, err := ledger.DetachReceipts(b.files[path])
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	s, err := ledger.ParseStatement(raw)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return s
-}
-
-// record returns the path of the body that a statement commits to.
-func (b *box) record(statement string) string {
-	b.t.Helper()
-	prefix := "records/" + b.statement(statement).Digest.String()
-	for path := range b.files {
-		if strings.HasPrefix(path, prefix) {
-			return path
-		}
-	}
-	b.t.Fatal("no record")
-	return ""
-}
-
 // sample is a domain with a mission that has been suspended, resumed and revoked, and its bundle.
-func sample(t *testing.T) (*verifiertest.Domain, string, *box) {
+func sample(t *testing.T) (*verifiertest.Domain, string, *verifiertest.Box) {
 	t.Helper()
 	d := verifiertest.New(t)
 	id := d.Approve()
@@ -153,154 +25,154 @@ func sample(t *testing.T) (*verifiertest.Domain, string, *box) {
 	d.Move(id, mission.OpSuspend)
 	d.Move(id, mission.OpResume)
 	d.Move(id, mission.OpRevoke)
-	return d, id, openBox(t, d.Bundle(id))
+	return d, id, verifiertest.OpenBox(t, d.Bundle(id))
 }
 
 func TestTamperedBundles(t *testing.T) {
 	d, id, good := sample(t)
 	subject := verifiertest.MissionSubject(id)
-	transition := func(n int) string { return good.find(mission.ContentTransition, n) }
-	approval := good.find(mission.ContentApprovalRecord, 0)
+	transition := func(n int) string { return good.Find(mission.ContentTransition, n) }
+	approval := good.Find(mission.ContentApprovalRecord, 0)
 	for _, tc := range []struct {
 		name    string
-		change  func(b *box) []byte
+		change  func(b *verifiertest.Box) []byte
 		outcome verifier.Outcome
 		code    string
 		verdict verifier.Verdict // of the statement at path, "" if it is not looked at
 		path    string
 	}{
-		{name: "nothing", change: func(b *box) []byte { return b.close() }, outcome: verifier.OK, verdict: verifier.Verified,
+		{name: "nothing", change: func(b *verifiertest.Box) []byte { return b.Close() }, outcome: verifier.OK, verdict: verifier.Verified,
 			path: approval},
-		{name: "body changed", change: func(b *box) []byte {
-			path := b.record(approval)
-			b.files[path] = bytes.Replace(b.files[path], []byte("Reconcile"), []byte("Reconcilf"), 1)
-			return b.close()
+		{name: "body changed", change: func(b *verifiertest.Box) []byte {
+			path := b.Record(approval)
+			b.Files[path] = bytes.Replace(b.Files[path], []byte("Reconcile"), []byte("Reconcilf"), 1)
+			return b.Close()
 		}, outcome: verifier.Wrong, code: "record_digest", verdict: verifier.IntegrityFailure, path: approval},
-		{name: "bodies swapped", change: func(b *box) []byte {
-			p, q := b.record(transition(0)), b.record(transition(1))
-			b.files[p], b.files[q] = b.files[q], b.files[p]
-			return b.close()
+		{name: "bodies swapped", change: func(b *verifiertest.Box) []byte {
+			p, q := b.Record(transition(0)), b.Record(transition(1))
+			b.Files[p], b.Files[q] = b.Files[q], b.Files[p]
+			return b.Close()
 		}, outcome: verifier.Wrong, code: "record_digest", verdict: verifier.IntegrityFailure, path: transition(1)},
-		{name: "body dropped", change: func(b *box) []byte {
-			delete(b.files, b.record(transition(0)))
-			return b.close()
+		{name: "body dropped", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, b.Record(transition(0)))
+			return b.Close()
 		}, outcome: verifier.Unverifiable, code: "evidence_missing", verdict: verifier.AuditFailure, path: transition(0)},
-		{name: "body withheld", change: func(b *box) []byte {
-			delete(b.files, b.record(approval))
-			return b.close(func(m *verifier.Manifest) {
-				m.Gaps = append(m.Gaps, verifier.Gap{EntryID: b.statement(approval).Leaf().String(), Reason: "withheld"})
+		{name: "body withheld", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, b.Record(approval))
+			return b.Close(func(m *verifier.Manifest) {
+				m.Gaps = append(m.Gaps, verifier.Gap{EntryID: b.Statement(approval).Leaf().String(), Reason: "withheld"})
 				m.Counts.Gaps++
 			})
 		}, outcome: verifier.Unverifiable, code: "evidence_withheld", verdict: verifier.AuditFailure, path: approval},
-		{name: "erasure without a record", change: func(b *box) []byte {
-			delete(b.files, b.record(approval))
-			leaf := b.statement(approval).Leaf().String()
-			return b.close(func(m *verifier.Manifest) {
+		{name: "erasure without a record", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, b.Record(approval))
+			leaf := b.Statement(approval).Leaf().String()
+			return b.Close(func(m *verifier.Manifest) {
 				m.Erased = append(m.Erased, verifier.Erasure{EntryID: leaf, Record: leaf})
 				m.Counts.Erased++
 			})
 		}, outcome: verifier.Unverifiable, code: "erasure_unexplained", verdict: verifier.AuditFailure, path: approval},
-		{name: "statement dropped in the middle", change: func(b *box) []byte {
-			delete(b.files, b.record(transition(1)))
-			delete(b.files, transition(1))
-			return b.close()
+		{name: "statement dropped in the middle", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, b.Record(transition(1)))
+			delete(b.Files, transition(1))
+			return b.Close()
 		}, outcome: verifier.Unverifiable, code: "version_gap"},
-		{name: "last statement dropped", change: func(b *box) []byte {
-			delete(b.files, b.record(transition(2)))
-			delete(b.files, transition(2))
-			return b.close()
+		{name: "last statement dropped", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, b.Record(transition(2)))
+			delete(b.Files, transition(2))
+			return b.Close()
 		}, outcome: verifier.Unverifiable, code: "feed_gap"},
-		{name: "approval dropped", change: func(b *box) []byte {
-			delete(b.files, b.record(approval))
-			delete(b.files, approval)
-			return b.close()
+		{name: "approval dropped", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, b.Record(approval))
+			delete(b.Files, approval)
+			return b.Close()
 		}, outcome: verifier.Unverifiable, code: "approval_missing"},
-		{name: "consent dropped", change: func(b *box) []byte {
-			path := b.find(mission.ContentConsentEvidence, 0)
-			delete(b.files, b.record(path))
-			delete(b.files, path)
-			return b.close()
+		{name: "consent dropped", change: func(b *verifiertest.Box) []byte {
+			path := b.Find(mission.ContentConsentEvidence, 0)
+			delete(b.Files, b.Record(path))
+			delete(b.Files, path)
+			return b.Close()
 		}, outcome: verifier.Unverifiable, code: "consent_missing"},
-		{name: "record added", change: func(b *box) []byte {
-			b.files["records/"+strings.Repeat("ab", 32)+".json"] = []byte("{}")
-			return b.close()
+		{name: "record added", change: func(b *verifiertest.Box) []byte {
+			b.Files["records/"+strings.Repeat("ab", 32)+".json"] = []byte("{}")
+			return b.Close()
 		}, outcome: verifier.Wrong, code: "record_unreferenced"},
-		{name: "statement under another name", change: func(b *box) []byte {
+		{name: "statement under another name", change: func(b *verifiertest.Box) []byte {
 			path := strings.Replace(transition(0), "statements/0", "statements/1", 1)
-			b.files[path] = b.files[transition(0)]
-			delete(b.files, transition(0))
-			return b.close()
+			b.Files[path] = b.Files[transition(0)]
+			delete(b.Files, transition(0))
+			return b.Close()
 		}, outcome: verifier.Wrong, code: "file_misplaced"},
-		{name: "statement twice", change: func(b *box) []byte {
-			b.files[strings.Replace(transition(0), "statements/0", "statements/1", 1)] = b.files[transition(0)]
-			return b.close()
+		{name: "statement twice", change: func(b *verifiertest.Box) []byte {
+			b.Files[strings.Replace(transition(0), "statements/0", "statements/1", 1)] = b.Files[transition(0)]
+			return b.Close()
 		}, outcome: verifier.Wrong, code: "file_misplaced"},
-		{name: "receipt of another entry", change: func(b *box) []byte {
-			raw, _, err := ledger.DetachReceipts(b.files[transition(0)])
+		{name: "receipt of another entry", change: func(b *verifiertest.Box) []byte {
+			raw, _, err := ledger.DetachReceipts(b.Files[transition(0)])
 			must(t, err)
-			_, receipts, err := ledger.DetachReceipts(b.files[transition(1)])
+			_, receipts, err := ledger.DetachReceipts(b.Files[transition(1)])
 			must(t, err)
-			b.files[transition(0)], err = ledger.AttachReceipts(raw, receipts...)
+			b.Files[transition(0)], err = ledger.AttachReceipts(raw, receipts...)
 			must(t, err)
-			return b.close()
+			return b.Close()
 		}, outcome: verifier.Wrong, code: "receipt_invalid", verdict: verifier.IntegrityFailure, path: transition(0)},
-		{name: "file not listed", change: func(b *box) []byte {
-			b.close()
-			b.files["zzz"] = []byte("x")
-			return b.pack()
+		{name: "file not listed", change: func(b *verifiertest.Box) []byte {
+			b.Close()
+			b.Files["zzz"] = []byte("x")
+			return b.Pack()
 		}, outcome: verifier.Wrong, code: "file_unlisted"},
-		{name: "listed file missing", change: func(b *box) []byte {
-			delete(b.files, b.record(approval))
-			return b.pack()
+		{name: "listed file missing", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, b.Record(approval))
+			return b.Pack()
 		}, outcome: verifier.Unverifiable, code: "file_missing"},
-		{name: "manifest not repaired", change: func(b *box) []byte {
-			b.files["checkpoint.note"] = append(bytes.Clone(b.files["checkpoint.note"]), '\n')
-			return b.pack()
+		{name: "manifest not repaired", change: func(b *verifiertest.Box) []byte {
+			b.Files["checkpoint.note"] = append(bytes.Clone(b.Files["checkpoint.note"]), '\n')
+			return b.Pack()
 		}, outcome: verifier.Wrong, code: "file_changed"},
-		{name: "counts", change: func(b *box) []byte {
-			return b.close(func(m *verifier.Manifest) { m.Counts.Statements++ })
+		{name: "counts", change: func(b *verifiertest.Box) []byte {
+			return b.Close(func(m *verifier.Manifest) { m.Counts.Statements++ })
 		}, outcome: verifier.Wrong, code: "manifest_counts"},
-		{name: "head", change: func(b *box) []byte {
-			return b.close(func(m *verifier.Manifest) { m.Log.Size++ })
+		{name: "head", change: func(b *verifiertest.Box) []byte {
+			return b.Close(func(m *verifier.Manifest) { m.Log.Size++ })
 		}, outcome: verifier.Wrong, code: "manifest_head"},
-		{name: "exporter", change: func(b *box) []byte {
-			return b.close(func(m *verifier.Manifest) { m.Exporter = "https://mas.z.example" })
+		{name: "exporter", change: func(b *verifiertest.Box) []byte {
+			return b.Close(func(m *verifier.Manifest) { m.Exporter = "https://mas.z.example" })
 		}, outcome: verifier.Unverifiable, code: "exporter_unknown"},
-		{name: "query without the mission", change: func(b *box) []byte {
-			return b.close(func(m *verifier.Manifest) {
+		{name: "query without the mission", change: func(b *verifiertest.Box) []byte {
+			return b.Close(func(m *verifier.Manifest) {
 				m.Query.Subjects = slices.DeleteFunc(m.Query.Subjects, func(s string) bool { return s == subject })
 			})
 		}, outcome: verifier.Wrong, code: "manifest_query"},
-		{name: "query with a feed that is not there", change: func(b *box) []byte {
-			return b.close(func(m *verifier.Manifest) {
+		{name: "query with a feed that is not there", change: func(b *verifiertest.Box) []byte {
+			return b.Close(func(m *verifier.Manifest) {
 				m.Query.Subjects = append(m.Query.Subjects, subject+"x")
 				slices.Sort(m.Query.Subjects)
 			})
 		}, outcome: verifier.Unverifiable, code: "feed_end_unproven"},
-		{name: "no feeds", change: func(b *box) []byte {
-			return b.close(func(m *verifier.Manifest) { m.Query = verifier.Query{Subjects: []string{}} })
+		{name: "no feeds", change: func(b *verifiertest.Box) []byte {
+			return b.Close(func(m *verifier.Manifest) { m.Query = verifier.Query{Subjects: []string{}} })
 		}, outcome: verifier.Unverifiable, code: "no_feeds"},
-		{name: "role", change: func(b *box) []byte {
-			return b.close(func(m *verifier.Manifest) { m.Files[0].Role = "record" })
+		{name: "role", change: func(b *verifiertest.Box) []byte {
+			return b.Close(func(m *verifier.Manifest) { m.Files[0].Role = "record" })
 		}, outcome: verifier.Wrong, code: "file_misplaced"},
-		{name: "no manifest", change: func(b *box) []byte {
-			delete(b.files, "manifest.json")
-			return b.pack()
+		{name: "no manifest", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, "manifest.json")
+			return b.Pack()
 		}, outcome: verifier.Wrong, code: "manifest_missing"},
-		{name: "manifest in another spelling", change: func(b *box) []byte {
-			b.files["manifest.json"] = append(b.files["manifest.json"], ' ')
-			return b.pack()
+		{name: "manifest in another spelling", change: func(b *verifiertest.Box) []byte {
+			b.Files["manifest.json"] = append(b.Files["manifest.json"], ' ')
+			return b.Pack()
 		}, outcome: verifier.Wrong, code: "manifest_malformed"},
-		{name: "checkpoint of an older tree", change: func(b *box) []byte {
-			b.files["checkpoint.note"] = d.SignedHead(d.Ledger.MustView(t).Head().Size - 1)
-			return b.close()
+		{name: "checkpoint of an older tree", change: func(b *verifiertest.Box) []byte {
+			b.Files["checkpoint.note"] = d.SignedHead(d.Ledger.MustView(t).Head().Size - 1)
+			return b.Close()
 		}, outcome: verifier.Wrong, code: "receipt_head"},
-		{name: "no checkpoint", change: func(b *box) []byte {
-			delete(b.files, "checkpoint.note")
-			return b.close()
+		{name: "no checkpoint", change: func(b *verifiertest.Box) []byte {
+			delete(b.Files, "checkpoint.note")
+			return b.Close()
 		}, outcome: verifier.Unverifiable, code: "checkpoint_missing"},
 	} {
-		r := verifier.VerifyBundle(tc.change(good.clone()), d.Trust(), verifier.BundleOptions{})
+		r := verifier.VerifyBundle(tc.change(good.Clone()), d.Trust(), verifier.BundleOptions{})
 		if r.Outcome != tc.outcome || tc.code != "" && !r.All().Code(tc.code) {
 			t.Errorf("%s: outcome %s with %v, want %s with %s", tc.name, r.Outcome, r.All(), tc.outcome, tc.code)
 		}
@@ -328,15 +200,15 @@ func TestEveryOctetOfABundle(t *testing.T) {
 	d, _, good := sample(t)
 	trust := d.Trust()
 	flips, step := 0, 13
-	for path, data := range good.files {
+	for path, data := range good.Files {
 		if path == "manifest.json" || path == "README.txt" || strings.HasPrefix(path, "keys/") {
 			continue
 		}
 		for at := 0; at < len(data); at += step {
-			b := good.clone()
-			b.files[path] = bytes.Clone(data)
-			b.files[path][at] ^= 1 << (at % 8)
-			r := verifier.VerifyBundle(b.close(), trust, verifier.BundleOptions{})
+			b := good.Clone()
+			b.Files[path] = bytes.Clone(data)
+			b.Files[path][at] ^= 1 << (at % 8)
+			r := verifier.VerifyBundle(b.Close(), trust, verifier.BundleOptions{})
 			if r.Outcome == verifier.OK {
 				t.Fatalf("%s: octet %d is not covered", path, at)
 			}
@@ -358,24 +230,24 @@ func TestEveryOctetOfABundle(t *testing.T) {
 func TestEveryOctetOfAManifest(t *testing.T) {
 	d, _, good := sample(t)
 	trust := d.Trust()
-	text := good.files["manifest.json"]
-	want := verifier.VerifyBundle(good.pack(), trust, verifier.BundleOptions{})
+	text := good.Files["manifest.json"]
+	want := verifier.VerifyBundle(good.Pack(), trust, verifier.BundleOptions{})
 	passed := 0
 	for at := range text {
 		if at%5 != 0 {
 			continue
 		}
-		b := good.clone()
-		b.files["manifest.json"] = bytes.Clone(text)
-		b.files["manifest.json"][at] ^= 1
-		r := verifier.VerifyBundle(b.pack(), trust, verifier.BundleOptions{})
+		b := good.Clone()
+		b.Files["manifest.json"] = bytes.Clone(text)
+		b.Files["manifest.json"][at] ^= 1
+		r := verifier.VerifyBundle(b.Pack(), trust, verifier.BundleOptions{})
 		if r.Outcome != verifier.OK {
 			continue
 		}
 		passed++
-		m, err := verifier.ParseManifest(b.files["manifest.json"])
+		m, err := verifier.ParseManifest(b.Files["manifest.json"])
 		must(t, err)
-		original := good.manifest()
+		original := good.Manifest()
 		m.CreatedAt, m.Log.VKeys = original.CreatedAt, original.Log.VKeys
 		for i := range m.Files {
 			m.Files[i].MediaType = original.Files[i].MediaType
@@ -394,7 +266,7 @@ func TestEveryOctetOfAManifest(t *testing.T) {
 
 func TestBundleKeys(t *testing.T) {
 	d, _, good := sample(t)
-	data := good.pack()
+	data := good.Pack()
 	registered := d.At // of the last entry
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)

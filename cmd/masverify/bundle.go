@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,10 +27,14 @@ without it, the end of each feed is the log's signed word.`,
 			if err != nil {
 				return err
 			}
-			if opts.Mirror, err = t.mirror(mirror, data, trust); err != nil {
+			scanned, err := t.mirror(mirror, data, trust)
+			if err != nil {
 				return err
 			}
-			return t.bundle(verifier.VerifyBundle(data, trust, opts))
+			if scanned != nil {
+				opts.Mirror = scanned.Mirror
+			}
+			return t.bundle(verifier.VerifyBundle(data, trust, opts), scanned)
 		},
 	}
 	c.Flags().StringVar(&opts.Mission, "mission", "", "mission the bundle must be about")
@@ -39,8 +42,8 @@ without it, the end of each feed is the log's signed word.`,
 	return c
 }
 
-// mirror scans the mirror that a bundle is to be compared with; nil without one.
-func (t *tool) mirror(dir string, bundle []byte, trust *verifier.Trust) (*verifier.Mirror, error) {
+// mirror scans the mirror that a bundle is to be compared with; nil without one, or if it is of no use.
+func (t *tool) mirror(dir string, bundle []byte, trust *verifier.Trust) (*verifier.LogReport, error) {
 	if dir == "" {
 		return nil, nil
 	}
@@ -48,17 +51,23 @@ func (t *tool) mirror(dir string, bundle []byte, trust *verifier.Trust) (*verifi
 	if err != nil {
 		return nil, err
 	}
-	t.findings(report.Findings)
-	if report.Mirror == nil {
-		return nil, fmt.Errorf("%s is no usable mirror of %s", dir, trust.Origin)
-	}
-	return report.Mirror, nil
+	t.conclude(report.Findings.Outcome())
+	return report, nil
 }
 
-func (t *tool) bundle(r *verifier.BundleReport) error {
+// A bundleDocument is the JSON form of a report, with that on the mirror it was compared with.
+type bundleDocument struct {
+	*verifier.BundleReport
+	Mirror *verifier.LogReport `json:"mirror,omitempty"`
+}
+
+func (t *tool) bundle(r *verifier.BundleReport, mirror *verifier.LogReport) error {
 	t.conclude(r.Outcome)
 	if t.json {
-		return t.document(r)
+		return t.document(bundleDocument{r, mirror})
+	}
+	if mirror != nil {
+		t.findings(mirror.Findings)
 	}
 	t.bundleLines(r)
 	t.claims(r.NotClaimed)
