@@ -138,14 +138,23 @@ func (c *Client) send(ctx context.Context, method, path, mediaType string, body 
 	if mediaType != "" {
 		req.Header.Set("Content-Type", mediaType)
 	}
-	if c.ClientID != "" {
-		assertion, err := c.assertion(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Authorization", "Bearer "+assertion)
+	if err := c.Authorize(req); err != nil {
+		return nil, err
 	}
 	return c.do(req)
+}
+
+// Authorize puts a fresh assertion for exactly this request into its Authorization header.
+func (c *Client) Authorize(req *http.Request) error {
+	if c.ClientID == "" {
+		return nil
+	}
+	assertion, err := c.assertion(req.Context(), req)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+assertion)
+	return nil
 }
 
 func (c *Client) do(req *http.Request) (*Response, error) {
