@@ -63,6 +63,13 @@ func (m *Memory) Open() ledger.Store {
 	return &memoryStore{memory: m, head: head}
 }
 
+// Fork returns an engine with the same content that goes its own way.
+func (m *Memory) Fork() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Memory{applied: m.applied, synced: m.synced, unsync: m.unsync, epoch: m.epoch, limits: m.limits}
+}
+
 // SetSync turns durability off and on again. While it is off, Apply answers although PowerFail would lose the batch: the
 // bug that an engine must not have, for tests of the harness that looks for it.
 func (m *Memory) SetSync(on bool) {

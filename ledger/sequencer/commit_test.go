@@ -14,6 +14,7 @@ import (
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/ledger/sequencer"
+	"golang.org/x/mod/sumdb/note"
 )
 
 func TestCommitAndReadBack(t *testing.T) {
@@ -585,4 +586,86 @@ func TestQueueIsBounded(t *testing.T) {
 		}
 	}
 	b.MustCommit(t, put("one more", nil))
+}
+
+// TestLongWait: a change that waited so long that what was written meanwhile is no longer in memory is judged by the store,
+// not by what its caller saw.
+func TestLongWait(t *testing.T) {
+	keys := ledgertest.NewKeys(t, "log.a.example/log/1")
+	memory := ledgertest.NewMemory()
+	memory.Limit(ledger.Limits{Bytes: 800 << 10, Entries: 10}) // one of the changes below to a group
+	store := ledgertest.NewFaultStore(memory.Open())
+	cfg := sequencer.Config{
+		Store: store, Vault: ledgertest.NewVault(), Origin: keys.Origin, Checkpoint: keys.Checkpoint,
+		Verifiers: []note.Verifier{keys.Verifier}, Genesis: keys.Genesis(t), Now: time.Now,
+	}
+	sequencer.Remember(&cfg, 1)
+	log, err := sequencer.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- log.Run(ctx) }()
+	b := &bench{Log: &ledgertest.Log{Log: log, Keys: keys, Store: store}, memory: memory, fault: store}
+	b.MustCommit(t, put("k", nil))
+
+	large := func(key string, c ledger.Change) ledger.Change {
+		c.Put = append(c.Put, ledger.Record{Key: key, Value: make([]byte, 500<<10), JustifiedBy: ledger.NotJustified})
+		return c
+	}
+	body := func(i int) ledger.Entry { return keys.WithBody(t, "m1", []byte{byte(i)}) }
+	changes := []ledger.Change{large("b", put("k", nil, ledger.Version("k", 1)))}
+	changes[0].Entries = []ledger.Entry{body(0)}
+	for i := 1; i < 6; i++ {
+		c := large(fmt.Sprint(i), put(fmt.Sprint("other", i), nil))
+		c.Entries = []ledger.Entry{body(i)}
+		changes = append(changes, c)
+	}
+	stale := large("x", put("k", nil, ledger.Version("k", 1)))
+	again := large("y", put("l", nil))
+	again.Entries = []ledger.Entry{keys.WithBody(t, "m1", []byte{0}), keys.WithBody(t, "m2", []byte{0})}
+	hold := store.Hold(false)
+	first := b.start(t, put("first", nil))
+	<-hold.Entered
+	var waiting []<-chan answer
+	for i, c := range append(changes, stale, again) {
+		waiting = append(waiting, b.start(t, c))
+		b.awaitWaiting(t, i+1)
+	}
+	hold.Release()
+	<-first
+	var answers []answer
+	for _, w := range waiting {
+		answers = append(answers, <-w)
+	}
+	for i, a := range answers[:6] {
+		if a.err != nil {
+			t.Fatalf("change %d: %v", i, a.err)
+		}
+	}
+	wantErr(t, answers[6].err, ledger.ErrConflict)
+	if a := answers[7]; a.err != nil || !a.Results[0].Duplicate || a.Results[0].Index != 1 || a.Results[1].Duplicate {
+		t.Fatalf("%+v %v", a.Results, a.err)
+	}
+	sealed := 0
+	for frame, err := range memory.Frames() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range frame.Bodies {
+			if s.Digest == sha([]byte{0}) {
+				sealed++
+			}
+		}
+	}
+	if sealed != 1 {
+		t.Fatalf("%d sealed copies of one body", sealed)
+	}
+	ledgertest.CheckLog(t, log, keys.VKey)
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	log.Close()
 }

@@ -1,6 +1,7 @@
 package sequencer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,7 @@ const ClockTolerance = 5 * time.Minute
 
 // Bounds of what a Log keeps in memory beside the tree.
 const (
-	rememberedRows   = 1 << 16 // rows of one generation, see recent
-	rememberedKeys   = 1 << 15 // entries and bodies of one generation
+	rememberedWrites = 1 << 16 // rows, entries and bodies of one generation, see recent
 	rememberedTiles  = 1 << 10 // verified tiles of level 0 of one generation, 8 KiB each
 	checkpointMargin = 8 << 10 // octets left in a group for its checkpoint
 )
@@ -34,6 +34,8 @@ type Config struct {
 	Genesis    *ledger.Entry   // entry 0; committed when the store is empty, else unused
 	Now        func() time.Time
 	Log        *slog.Logger // may be nil: nothing is logged
+
+	remembered int // rememberedWrites unless a test says otherwise
 }
 
 // Log is a running log over one Store. It implements ledger.Log. Make one with Open, then call Run.
@@ -90,9 +92,10 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		l.log = slog.New(slog.DiscardHandler)
 	}
 	l.limits.Bytes -= ledger.BatchCost + checkpointMargin
-	l.rows = newRecent[string, rowState](rememberedRows, l.last.Seq)
-	l.dedups = newRecent[ledger.Hash, place](rememberedKeys, l.last.Seq)
-	l.bodies = newRecent[ledger.Hash, struct{}](rememberedKeys, l.last.Seq)
+	remembered := cmp.Or(cfg.remembered, rememberedWrites)
+	l.rows = newRecent[string, rowState](remembered, l.last.Seq)
+	l.dedups = newRecent[ledger.Hash, place](remembered, l.last.Seq)
+	l.bodies = newRecent[ledger.Hash, struct{}](remembered, l.last.Seq)
 	l.tiles.level0 = newRecent[uint64, *tile](rememberedTiles, 0)
 	l.queue.init()
 	if err := l.recover(); err != nil {
