@@ -12,11 +12,12 @@ import (
 const (
 	EventSigned     = "signed"    // the party holds both signatures and agrees
 	EventActivated  = "activated" // it has verified that the other party's `signed` is in the other party's log
+	EventConfirmed  = "confirmed" // and its `activated` too: from here on the party uses the agreement
 	EventTerminated = "ended"     // it has stopped: unilateral and immediate
 )
 
 // MaxEvents bounds the events in one exchange.
-const MaxEvents = 3
+const MaxEvents = 4
 
 // An AgreementEvent is the evidence body of one event. It holds everything that the party's row about the agreement
 // holds, so that the row can be rebuilt from the log.
@@ -26,12 +27,12 @@ type AgreementEvent struct {
 	Agreement mission.AgreementRef `json:"agreement"`
 	At        string               `json:"at"`
 	Signed    *SignedAgreement     `json:"signed,omitempty"` // iff event is signed
-	Cites     *Cited               `json:"cites,omitempty"`  // iff event is activated
+	Cites     *Cited               `json:"cites,omitempty"`  // iff event is activated or confirmed
 	Reason    string               `json:"reason,omitempty"` // of ended: a code
 }
 
-// Cited are the entries an `activated` stands on: the own `signed` and the other party's, with the checkpoint of the
-// other party's log at that time.
+// Cited are the entries that an `activated` or `confirmed` stands on: the own event before it and the same event of the
+// other party, with the checkpoint of the other party's log at that time.
 type Cited struct {
 	Own        string `json:"own_entry"`
 	Peer       string `json:"peer_entry"`
@@ -76,14 +77,16 @@ func (e *AgreementEvent) Validate() error {
 	if err := checkIssuer(e.Issuer); err != nil {
 		return err
 	}
-	if err := checkSet("event", []string{e.Event}, 1, 1, EventSigned, EventActivated, EventTerminated); err != nil {
+	if err := checkSet("event", []string{e.Event}, 1, 1, EventSigned, EventActivated, EventConfirmed,
+		EventTerminated); err != nil {
 		return err
 	}
 	if _, err := mission.ParseTime(e.At); err != nil {
 		return err
 	}
-	if (e.Event == EventSigned) != (e.Signed != nil) || (e.Event == EventActivated) != (e.Cites != nil) {
-		return errors.New("signed carries the agreement, activated cites entries, and nothing else does")
+	cites := e.Event == EventActivated || e.Event == EventConfirmed
+	if (e.Event == EventSigned) != (e.Signed != nil) || cites != (e.Cites != nil) {
+		return errors.New("signed carries the agreement, activated and confirmed cite entries, and nothing else does")
 	}
 	if e.Reason != "" {
 		return checkVisible("reason", e.Reason, 64)
@@ -107,7 +110,7 @@ func (c *Cited) Validate() error {
 // Validate bounds the exchange. Decode calls it.
 func (x *AgreementExchange) Validate() error {
 	if len(x.Events) < 1 || len(x.Events) > MaxEvents || len(x.Checkpoint) > maxCheckpoint {
-		return errors.New("an exchange has one to three events and a checkpoint")
+		return errors.New("an exchange has one to four events and a checkpoint")
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type checkpointEvidence struct {
 	Issuer     string `json:"issuer"` // of the peer
 	Occasion   string `json:"occasion"`
 	Origin     string `json:"origin"`
+	Genesis    string `json:"genesis"` // entry id of the log's first entry, as agreed
 	Size       uint64 `json:"size"`
 	Root       string `json:"root"`
 	Checkpoint string `json:"checkpoint"` // the signed note
@@ -34,7 +35,8 @@ type checkpointEvidence struct {
 	Salt     string   `json:"salt"`
 }
 
-// headState is the row head/<peer id>: the newest head of the peer's log, and whether the log was caught.
+// headState is the row head/<peer id>/<origin>: the newest head of the peer's log, and whether the log was caught. A log
+// that was caught stays so; the peer comes back with another log, under an agreement that names it.
 type headState struct {
 	Checkpoint string `json:"checkpoint"`
 	Size       uint64 `json:"size"`
@@ -42,10 +44,13 @@ type headState struct {
 	Forked     bool   `json:"forked,omitempty"`
 }
 
-// state is the row after e. A fork is never forgotten, and the head before it stays.
+// state is the row after e. A fork is never forgotten, and the head before it stays; so does one that is newer than e.
 func (e *checkpointEvidence) state(before headState) headState {
 	if e.Forked {
 		before.Forked = true
+		return before
+	}
+	if e.Size < before.Size {
 		return before
 	}
 	return headState{Checkpoint: e.Checkpoint, Size: e.Size, Root: e.Root, Forked: before.Forked}
@@ -78,7 +83,7 @@ func (a *Authority) sight(ctx context.Context, p *peer, occasion string, text []
 	}
 	at := a.clock.now()
 	s.evidence = &checkpointEvidence{
-		Issuer: p.Peer.Issuer, Occasion: occasion, Origin: now.Origin, Size: now.Size, Root: now.Root.String(),
+		Issuer: p.Peer.Issuer, Occasion: occasion, Origin: now.Origin, Genesis: p.Peer.Log.Genesis, Size: now.Size, Root: now.Root.String(),
 		Checkpoint: string(text), SeenAt: mission.FormatTime(at), Salt: mission.NewSalt(),
 	}
 	if s.before.Size == 0 {
@@ -130,7 +135,7 @@ func (a *Authority) lastHead(p *peer) (row ledger.Row, head headState, err error
 		return row, head, err
 	}
 	defer r.Close()
-	row, err = prove(r, headRow(p.id), &head)
+	row, err = prove(r, headRow(p), &head)
 	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 		return row, head, unavailable("reading a head", err)
 	}
@@ -146,11 +151,7 @@ func (s *sighting) add(ctx context.Context, a *Authority, p *peer, change *ledge
 	if err != nil {
 		return err
 	}
-	state := s.evidence.state(s.before)
-	if !s.evidence.Forked && s.evidence.Size < s.before.Size {
-		state = s.before
-	}
-	row, err := put(headRow(p.id), state, len(change.Entries))
+	row, err := put(headRow(p), s.evidence.state(s.before), len(change.Entries))
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,11 @@ func newPeers(self string, configs []PeerConfig) (*peers, error) {
 
 // callingPeer finds the registry entry of a caller. A principal with the role alone is no peer.
 func (a *Authority) callingPeer(c Caller) (*peer, error) {
-	if c.Principal == nil || !c.Has(RolePeer) || c.ClientID == "" {
+	c, err := a.Principals().known(c)
+	if err != nil {
+		return nil, err
+	}
+	if !c.Has(RolePeer) || c.ClientID == "" {
 		return nil, errNotFound
 	}
 	p := a.peers.byClient[c.ClientID]
