@@ -39,6 +39,25 @@ func (a *Authority) Principals() *Principals {
 	return a.configured
 }
 
+// known is the caller as the principals have it: whoever authenticated against an older version has the grants of this
+// one, and none if it is gone, or its key.
+func (ps *Principals) known(c Caller) (Caller, error) {
+	if c.Principal == nil {
+		return c, errCaller
+	}
+	p, ok := ps.byID[c.ID]
+	if !ok || p.ClientID != c.ClientID {
+		return c, errCaller
+	}
+	if c.KeyID != "" {
+		if _, _, ok := p.keys.Key(c.KeyID); !ok {
+			return c, errCaller
+		}
+	}
+	c.Principal = p
+	return c, nil
+}
+
 // SetPrincipals puts another version of the principals in force. The change is logged before it takes effect; an equal
 // document changes nothing.
 func (a *Authority) SetPrincipals(ctx context.Context, ps *Principals) error {

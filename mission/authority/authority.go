@@ -27,13 +27,17 @@ type Config struct {
 
 	MaxStale           time.Duration // bound of fresh_until in every status; 60 s
 	StatusTTL          time.Duration // life of a status response; 45 s, never more than MaxStale
-	SubmissionLifetime time.Duration // how long a submission waits for its approver; 24 h
+	SubmissionLifetime time.Duration // how long a submission waits for its approver; 24 h, at most 30 days
 	MaxLifetime        time.Duration // longest mission; 90 days
 
 	// Attended demands that a person who decides has logged in. There is no login yet: an attended authority refuses
 	// every decision with no_person_authentication. Unattended (dev and demo), an approver may authenticate with a key
 	// file, and the evidence says dev-unattended.
 	Attended bool
+
+	Peers    []PeerConfig  // the peer registry: nobody else is a peer
+	Upstream Upstream      // how peers are reached; required with Peers
+	Receipts ledger.Signer // receipt key: proofs of entries that are handed to peers; required with Peers
 
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger     // slog.DiscardHandler
@@ -63,6 +67,11 @@ type Authority struct {
 	answers    answers
 	refused    refusals
 	deadlines  deadlines
+	peers      *peers
+	upstream   Upstream
+	receipts   ledger.Signer
+	chores     *chores
+	followed   followed
 	contextKey [32]byte // authenticates review contexts; they do not outlive the process
 }
 
@@ -95,10 +104,20 @@ func New(c Config) (*Authority, error) {
 		submissionLifetime: orDefault(c.SubmissionLifetime, 24*time.Hour),
 		maxLifetime:        orDefault(c.MaxLifetime, 90*24*time.Hour),
 		attended:           c.Attended,
+		upstream:           c.Upstream,
+		receipts:           c.Receipts,
+		chores:             newChores(),
 	}
-	if a.statusTTL < time.Second || a.statusTTL > a.maxStale || a.submissionLifetime < time.Second ||
-		a.maxLifetime < time.Second {
-		return nil, errors.New("authority: a duration is below a second, or the status outlives max_stale")
+	if a.statusTTL < time.Second || a.statusTTL > a.maxStale || a.maxLifetime < time.Second ||
+		a.submissionLifetime < time.Second || a.submissionLifetime > maxSubmissionLifetime {
+		return nil, errors.New("authority: a duration is out of bounds, or the status outlives max_stale")
+	}
+	if len(c.Peers) > 0 && (c.Upstream == nil || c.Receipts == nil) {
+		return nil, errors.New("authority: peers need a way to reach them and a receipt key")
+	}
+	var err error
+	if a.peers, err = newPeers(c.Issuer, c.Peers); err != nil {
+		return nil, err
 	}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
@@ -111,6 +130,9 @@ func New(c Config) (*Authority, error) {
 	rand.Read(a.contextKey[:]) // never fails
 	return a, nil
 }
+
+// maxSubmissionLifetime bounds how far back a queue is looked at.
+const maxSubmissionLifetime = 30 * 24 * time.Hour
 
 func orDefault(d, def time.Duration) time.Duration {
 	if d == 0 {

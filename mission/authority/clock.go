@@ -71,6 +71,9 @@ type clockEvidence struct {
 // AcceptClock ends the doubt about the clock on an operator's word. The word is an entry of the log before it counts.
 func (a *Authority) AcceptClock(ctx context.Context, c Caller) (err error) {
 	defer a.note(ctx, c, "accept_clock", "", &err)
+	if c, err = a.Principals().known(c); err != nil {
+		return err
+	}
 	if !c.Has(RoleOperator) {
 		return errForbidden
 	}

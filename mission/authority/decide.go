@@ -44,6 +44,9 @@ var errContext = refusal(Conflict, "context_changed", "what was shown is not wha
 // same answer, the poll body.
 func (a *Authority) Decide(ctx context.Context, c Caller, id string, body []byte) (answer []byte, err error) {
 	defer a.note(ctx, c, "decide", id, &err)
+	if c, err = a.Principals().known(c); err != nil {
+		return nil, err
+	}
 	var q decisionRequest
 	if err := mission.Decode(body, &q); err != nil {
 		return nil, errRequest.wrap(err)
@@ -54,7 +57,7 @@ func (a *Authority) Decide(ctx context.Context, c Caller, id string, body []byte
 	if utf8.RuneCountInString(q.Reason) > maxReason {
 		return nil, errRequest.because("reason")
 	}
-	done, err := a.turns.take(ctx, id)
+	done, err := a.turns.take(ctx, sequenceRow(c.ID)) // decisions of one approver are numbered
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +123,7 @@ func (a *Authority) quoted(r *reading, s *submitted, c Caller, q *decisionReques
 	if !ok || rendered.After(r.at) || r.at.Sub(rendered) > contextLifetime {
 		return nil, errContext
 	}
-	v, err := a.review(r, s, c.Principal, rendered)
+	v, err := a.review(r, s, c, rendered)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +161,13 @@ func (a *Authority) approve(ctx context.Context, r *reading, c Caller, s *submit
 	if _, all := a.log.Stops().Stopped(ledger.StopMission, ""); all {
 		return nil, errUnavailable.because("emergency_stop")
 	}
-	if s.Kind != submissionMission {
-		return nil, errForbidden.because("kind")
+	switch s.Kind {
+	case submissionMission:
+		return a.approveMission(ctx, r, c, s, v)
+	case submissionCeiling:
+		return a.approveCeiling(ctx, r, c, s, v)
 	}
-	return a.approveMission(ctx, r, c, s, v)
+	return nil, errForbidden.because("kind")
 }
 
 func (a *Authority) approveMission(ctx context.Context, r *reading, c Caller, s *submitted, v *review) (

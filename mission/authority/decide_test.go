@@ -228,6 +228,37 @@ func TestDecisionsMeet(t *testing.T) {
 	d.sound()
 }
 
+// Many decisions of one approver at once are all made, and numbered without a gap.
+func TestManyDecisions(t *testing.T) {
+	d := newDomain(t, parts{})
+	const n = 40
+	var wg sync.WaitGroup
+	for i := range n {
+		id := d.submitAs([]string{"agent-1", "agent-2"}[i%2], d.submission(time.Hour))
+		s := d.review(id)
+		wg.Go(func() {
+			if _, err := d.decide(id, s, []string{"approve", "deny", "approve"}[i%3]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	numbers := map[uint64]bool{}
+	for _, e := range of(d.entries(), mission.ContentConsentEvidence) {
+		var c consent
+		if err := mission.DecodeOpen(e.Body, &c); err != nil {
+			t.Fatal(err)
+		}
+		numbers[c.Sequence] = true
+	}
+	for i := range uint64(n) {
+		if !numbers[i+1] {
+			t.Errorf("no decision %d", i+1)
+		}
+	}
+	d.sound()
+}
+
 // consent is what a test reads of consent evidence.
 type consent struct {
 	Mission struct {

@@ -72,6 +72,7 @@ func (e *Error) wrap(err error) *Error {
 var (
 	errNotFound    = refusal(NotFound, "not_found", "no such resource")
 	errUnavailable = refusal(Unavailable, "unavailable", "the state cannot be established now")
+	errCaller      = refusal(Unauthorized, "unauthorized", "the caller is not known with this key")
 	errForbidden   = refusal(Forbidden, "access_denied", "the caller may not do this")
 	errRequest     = refusal(Invalid, "invalid_request", "the request is malformed")
 )

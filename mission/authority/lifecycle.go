@@ -45,6 +45,9 @@ type nonceState struct {
 // do; conflict; stale_version; unavailable.
 func (a *Authority) Lifecycle(ctx context.Context, c Caller, q LifecycleRequest) (answer LifecycleAnswer, err error) {
 	defer a.note(ctx, c, "lifecycle", q.MissionID, &err)
+	if c, err = a.Principals().known(c); err != nil {
+		return LifecycleAnswer{}, err
+	}
 	if err := q.check(); err != nil {
 		return LifecycleAnswer{}, err
 	}

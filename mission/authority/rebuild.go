@@ -56,6 +56,9 @@ type fold struct {
 	rows   []ledger.Row
 	at     map[string]int // key to place in rows
 	cur    mission.Standing
+
+	agreement agreementState
+	heads     map[string]headState // by key
 }
 
 type foldKey struct {
@@ -72,6 +75,14 @@ var folds = map[foldKey]func(*fold, Evidence) error{
 	{ledger.SubjectApprovals, mission.ContentSubmission}:      (*fold).submission,
 	{ledger.SubjectApprovals, contentSubmissionExpired}:       (*fold).expiry,
 	{ledger.SubjectPrincipals, mission.ContentPrincipals}:     (*fold).principals,
+
+	{ledger.SubjectPeers, contentPeerRecord}:                      (*fold).peerRecord,
+	{ledger.SubjectPeers, mission.ContentPeerCheckpoint}:          (*fold).peerCheckpoint,
+	{ledger.SubjectPeers, mission.ContentPeerCeiling}:             (*fold).peerCeiling,
+	{ledger.SubjectAgreements, mission.ContentAgreementEvent}:     (*fold).agreementEvent,
+	{ledger.SubjectMissions, contentMinted}:                       (*fold).minted,
+	{ledger.SubjectMissions, mission.ContentStatusObserved}:       (*fold).observed,
+	{ledger.SubjectApprovals, mission.ContentLocalMissionRefused}: (*fold).localRefused,
 }
 
 // put writes a row as the Change of the entry at index did.
@@ -169,7 +180,8 @@ func (f *fold) principals(e Evidence) error {
 }
 
 // rebuilt are the prefixes of the rows that Rebuild recomputes; no other row may stand under them.
-var rebuilt = []string{missionPrefix, "submission/", "outcome/", principalsRow}
+var rebuilt = []string{missionPrefix, "submission/", "outcome/", principalsRow,
+	peerPrefix, "head/", "agreement/", "ceiling/", "coupling/", "seen/"}
 
 // A Difference is a row that is not what the log says.
 type Difference struct {

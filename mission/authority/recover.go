@@ -17,6 +17,9 @@ func (a *Authority) Recover(ctx context.Context) error {
 	if err := a.replayStops(ctx); err != nil {
 		return err
 	}
+	if err := a.adoptPeers(ctx); err != nil {
+		return err
+	}
 	a.recovered.Store(true)
 	return nil
 }

@@ -54,6 +54,9 @@ type reviewAnswer struct {
 // submission_expired; invalid_authority if nothing can be derived any more; unavailable.
 func (a *Authority) Review(ctx context.Context, c Caller, id string) (answer []byte, err error) {
 	defer a.note(ctx, c, "review", id, &err)
+	if c, err = a.Principals().known(c); err != nil {
+		return nil, err
+	}
 	r, err := a.read()
 	if err != nil {
 		return nil, err
@@ -66,7 +69,7 @@ func (a *Authority) Review(ctx context.Context, c Caller, id string) (answer []b
 	if err := s.pending(r); err != nil {
 		return nil, err
 	}
-	v, err := a.review(r, s, c.Principal, r.at.Truncate(time.Second))
+	v, err := a.review(r, s, c, r.at.Truncate(time.Second))
 	if err != nil {
 		return nil, err
 	}
@@ -115,16 +118,19 @@ func (s *submitted) pending(r *reading) error {
 	return nil
 }
 
-// review computes what approver decides, as rendered at an instant of whole seconds: steps 2 to 6 of the approval event
+// review computes what the caller decides, as rendered at an instant of whole seconds: steps 2 to 6 of the approval event
 // (core 5.1).
-func (a *Authority) review(r *reading, s *submitted, approver *Principal, rendered time.Time) (*review, error) {
+func (a *Authority) review(r *reading, s *submitted, c Caller, rendered time.Time) (*review, error) {
 	b, err := s.body(r)
 	if err != nil {
 		return nil, err
 	}
 	f := a.inForce.Load()
-	v := &review{body: b, policy: f, approver: approver}
-	if !approver.mayApprove(b.Subject) { // step 2
+	if c, err = f.known(c); err != nil { // step 1 was made with an older version
+		return nil, err
+	}
+	v := &review{body: b, policy: f, approver: c.Principal}
+	if !c.mayApprove(b.Subject) { // step 2
 		return nil, errForbidden.because("approver_not_subject")
 	}
 	ceiling := b.Proposal
@@ -306,6 +312,9 @@ const maxQueue = 100
 // who approve nothing it is empty.
 func (a *Authority) Queue(ctx context.Context, c Caller) (answer []byte, err error) {
 	defer a.note(ctx, c, "queue", "", &err)
+	if c, err = a.Principals().known(c); err != nil {
+		return nil, err
+	}
 	if !c.Has(RoleApprover) {
 		return nil, errForbidden.because("role")
 	}
@@ -319,7 +328,7 @@ func (a *Authority) Queue(ctx context.Context, c Caller) (answer []byte, err err
 	}{[]queued{}}
 	// Nothing older than a submission's life can still wait.
 	prefix := join("queue", c.ID) + "/"
-	after := prefix + sortable(r.at.Add(-a.submissionLifetime-time.Minute))
+	after := prefix + sortable(r.at.Add(-maxSubmissionLifetime-time.Minute))
 	for row, err := range r.List(prefix, after) {
 		if err != nil {
 			return nil, unavailable("listing a queue", err)

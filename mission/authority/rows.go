@@ -23,10 +23,9 @@ import (
 //	creation/<client>/<request id>      idempotency of submissions: fingerprint and stored answer
 //	nonce/<client>/<mission>/<nonce>    idempotency of lifecycle requests: fingerprint and stored answer
 //	sequence/<approver>                 counter of the approver's decisions
-//	agreement/<id>, peer/<issuer>, introduction/…, projection/…, coupling/<mission>, ceiling/<peer>: federation half
 //
-// Rows named mission/, submission/ and outcome/ (and agreement/, ceiling/) are pure functions of their feed: Rebuild
-// recomputes them. The others are indexes, counters and idempotency rows.
+// Rows named mission/, submission/, outcome/ and principals are pure functions of their feed: Rebuild recomputes them. The
+// others are indexes, counters and idempotency rows. The rows of the border are in federationrows.go.
 
 const (
 	principalsRow = "principals"

@@ -28,16 +28,28 @@ type StatusQuery struct {
 // not_found, also for what the caller may not see; unavailable.
 func (a *Authority) Status(ctx context.Context, c Caller, q StatusQuery) (token string, err error) {
 	defer a.note(ctx, c, "status", q.MissionID, &err)
+	if c, err = a.Principals().known(c); err != nil {
+		return "", err
+	}
 	if !isVisible(q.Nonce, maxNonce) {
 		return "", errRequest.because("nonce")
 	}
 	if len(q.Audience) > 512 {
 		return "", errRequest.because("audience")
 	}
+	if c.Has(RolePeer) {
+		return a.statusForPeer(ctx, c, q)
+	}
 	for range attempts {
 		p, err := a.answer(c, q)
 		if errors.Is(err, mission.ErrDue) {
 			if err := a.settle(ctx, mission.ID(q.MissionID)); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if errors.Is(err, errUnfollowed) {
+			if err := a.holdUnverified(ctx, mission.ID(q.MissionID)); err != nil {
 				return "", err
 			}
 			continue
@@ -116,6 +128,14 @@ func (a *Authority) decideStatus(r *reading, h *held, q mission.StatusRequest) (
 		if a.stoppedNow(h.rec) {
 			return nil, errUnavailable.because("emergency_stop")
 		}
+		if until, follows := a.followedUntil(h.rec); follows {
+			if !a.followed.usable(h.rec.ID, a.clock.now()) {
+				return nil, errUnfollowed
+			}
+			if notAfter.IsZero() || until.Before(notAfter) {
+				notAfter = until
+			}
+		}
 	}
 	q.Nonce, q.TTL, q.MaxStale, q.NotAfter = anyNonce, a.statusTTL, a.maxStale, notAfter
 	st, err := mission.NewStatus(h.rec, h.cur, q, r.at)
@@ -124,6 +144,11 @@ func (a *Authority) decideStatus(r *reading, h *held, q mission.StatusRequest) (
 	}
 	if err != nil {
 		return nil, fmt.Errorf("authority: status: %w", err)
+	}
+	if q.Peer != "" {
+		if err := a.minimised(r, h, st, q.Peer); err != nil {
+			return nil, err
+		}
 	}
 	p, err := newDecided(st)
 	if err != nil {

@@ -137,9 +137,19 @@ func TestRememberedAnswersDie(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.setPrincipals(strings.Replace(principalsJSON(), `"roles":["pep"],"audiences":["https://erp.a.example"]`, `"roles":["pep"]`, 1))
-		_, _, err := d.status("pep", id, erp)
-		refusedAs(t, err, "not_found", "")
-		_ = old
+		for _, c := range []authority.Caller{old, d.as("pep")} {
+			_, err := d.Status(t.Context(), c, authority.StatusQuery{MissionID: id, Audience: erp, Nonce: "n"})
+			refusedAs(t, err, "not_found", "")
+		}
+		d.setPrincipals(strings.Replace(principalsJSON(), `"client_id":"pep"`, `"client_id":"pep-2"`, 1))
+		_, err := d.Status(t.Context(), old, authority.StatusQuery{MissionID: id, Audience: erp, Nonce: "n"})
+		refusedAs(t, err, "unauthorized", "")
+		old.KeyID = "another"
+		d.setPrincipals(principalsJSON())
+		_, err = d.Status(t.Context(), old, authority.StatusQuery{MissionID: id, Audience: erp, Nonce: "n"})
+		refusedAs(t, err, "unauthorized", "")
+		_, err = d.Status(t.Context(), authority.Caller{}, authority.StatusQuery{MissionID: id, Audience: erp, Nonce: "n"})
+		refusedAs(t, err, "unauthorized", "")
 	})
 	t.Run("an emergency stop", func(t *testing.T) {
 		d := newDomain(t, parts{})

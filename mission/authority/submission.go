@@ -43,6 +43,8 @@ type submissionBody struct {
 	IntentHash      mission.Digest       `json:"intent_hash"`
 	ProposalHash    mission.Digest       `json:"proposal_hash,omitempty"`
 	Ceiling         mission.Raw          `json:"ceiling,omitempty"` // of a peer_ceiling: its terms
+	Peer            string               `json:"peer,omitempty"`    // of a peer_ceiling or local_mission: issuer
+	Local           mission.Raw          `json:"local,omitempty"`   // of a local_mission: what it stands on
 	PolicyVersion   string               `json:"policy_version"`    // digest of the principals in force
 	PolicyEntry     string               `json:"policy_entry"`      // the log entry of that digest
 	CreatedAt       string               `json:"created_at"`

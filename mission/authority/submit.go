@@ -37,7 +37,10 @@ type submissionAnswer struct {
 // request under the same creation_request_id; access_denied; rate_limited; unavailable.
 func (a *Authority) Submit(ctx context.Context, c Caller, body []byte) (answer []byte, err error) {
 	defer a.note(ctx, c, "submit", "", &err)
-	if !c.Has(RoleClient) || c.Subject == nil || c.AuthoritySource == nil {
+	if c, err = a.Principals().known(c); err != nil {
+		return nil, err
+	}
+	if !c.Has(RoleClient) {
 		return nil, errForbidden.because("role")
 	}
 	// The requested expiry is checked below: a repetition of an accepted request is answered even after it.
@@ -91,6 +94,13 @@ func (a *Authority) accept(ctx context.Context, r *reading, c Caller, q *mission
 		}
 	}
 	f := a.inForce.Load()
+	c, err := f.known(c) // what follows rests on one version of the principals, which the Change names
+	if err != nil {
+		return nil, nil, err
+	}
+	if !c.Has(RoleClient) || c.Subject == nil || c.AuthoritySource == nil {
+		return nil, nil, errForbidden.because("role")
+	}
 	if err := a.admissible(q, r.at); err != nil {
 		return nil, nil, err
 	}
@@ -266,6 +276,9 @@ func counter(r *reading, key string) (uint64, error) {
 // else; unavailable.
 func (a *Authority) Poll(ctx context.Context, c Caller, id string) (answer []byte, err error) {
 	defer a.note(ctx, c, "poll", id, &err)
+	if c, err = a.Principals().known(c); err != nil {
+		return nil, err
+	}
 	for range attempts {
 		answer, err := a.poll(c, mission.SubmissionID(id))
 		if !errors.Is(err, mission.ErrDue) {
@@ -292,7 +305,7 @@ func (a *Authority) poll(c Caller, id mission.SubmissionID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !c.Has(RoleClient) || s.Kind != submissionMission || s.ClientID == "" || s.ClientID != c.ClientID {
+	if !c.Has(RoleClient) || s.Kind == submissionCeiling || s.ClientID == "" || s.ClientID != c.ClientID {
 		return nil, errNotFound
 	}
 	if s.outcome == nil && s.status(r.at) == submissionExpired {
