@@ -192,3 +192,10 @@ func TestRefusalsAreEvidence(t *testing.T) {
 		t.Errorf("logged %s", r.ContentType)
 	}
 }
+
+// The state owner is what the surface asks for.
+var (
+	_ Missions   = (*authority.Authority)(nil)
+	_ Federation = (*authority.Authority)(nil)
+	_ Directory  = (*authority.Authority)(nil)
+)
