@@ -19,8 +19,8 @@ type Report struct {
 	Differences []Difference
 }
 
-// Check rebuilds every row of missions, submissions and principals from the log and the evidence bodies of a view, and
-// compares them with the rows that the view holds. It needs memory for one feed at a time. The error is that of reading,
+// Check rebuilds every row that evidence proves (see Rebuild) from the log and the evidence bodies of a view, and
+// compares it with the row that the view holds. It needs memory for one feed at a time. The error is that of reading,
 // or wraps ErrHistory; rows that differ are in the Report.
 func Check(ctx context.Context, v ledger.View, issuer string) (Report, error) {
 	c := &check{view: v, issuer: issuer}

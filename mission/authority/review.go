@@ -118,8 +118,8 @@ func (s *submitted) pending(r *reading) error {
 	return nil
 }
 
-// review computes what the caller decides, as rendered at an instant of whole seconds: steps 2 to 6 of the approval event
-// (core 5.1).
+// review computes what the caller decides, as rendered at an instant of whole seconds: steps 2 to 6 of the approval
+// event (core 5.1).
 func (a *Authority) review(r *reading, s *submitted, c Caller, rendered time.Time) (*review, error) {
 	b, err := s.body(r)
 	if err != nil {

@@ -24,8 +24,8 @@ import (
 //	nonce/<client>/<mission>/<nonce>    idempotency of lifecycle requests: fingerprint and stored answer
 //	sequence/<approver>                 counter of the approver's decisions
 //
-// Rows named mission/, submission/, outcome/ and principals are pure functions of their feed: Rebuild recomputes them. The
-// others are indexes, counters and idempotency rows. The rows of the border are in federationrows.go.
+// Rows named mission/, submission/, outcome/ and principals are pure functions of their feed: Rebuild recomputes them.
+// The others are indexes, counters and idempotency rows. The rows of the border are in federationrows.go.
 
 const (
 	principalsRow = "principals"

@@ -23,9 +23,9 @@ type StatusQuery struct {
 	Nonce     string
 }
 
-// Status answers with a signed status response, a compact JWS of type mission-status-response+jwt (core 4.3). It asserts
-// nothing that is not in the log: a mission that the clock has moved is moved there first. Errors: invalid_request;
-// not_found, also for what the caller may not see; unavailable.
+// Status answers with a signed status response, a compact JWS of type mission-status-response+jwt (core 4.3). It
+// asserts nothing that is not in the log: a mission that the clock has moved is moved there first. Errors:
+// invalid_request; not_found, also for what the caller may not see; unavailable.
 func (a *Authority) Status(ctx context.Context, c Caller, q StatusQuery) (token string, err error) {
 	defer a.note(ctx, c, "status", q.MissionID, &err)
 	if c, err = a.Principals().known(c); err != nil {

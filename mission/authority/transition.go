@@ -122,8 +122,8 @@ func transitionError(err error) error {
 }
 
 // apply commits one transition of a mission on somebody's account, deadlines first. It is how the clock, emergency
-// stops and upstreams move missions; requests of principals go through Lifecycle. It reports whether anything changed; if
-// not, nothing of the act was committed.
+// stops and upstreams move missions; requests of principals go through Lifecycle. It reports whether anything changed;
+// if not, nothing of the act was committed.
 func (a *Authority) apply(ctx context.Context, id mission.ID, op mission.Transition, by act) (
 	out mission.Standing, changed bool, err error) {
 	err = a.inTurn(ctx, id, func() error {
