@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
@@ -24,7 +25,8 @@ var errBundleTooLarge = &authority.Error{Kind: authority.Conflict, Code: "bundle
 	Description: "the evidence does not fit one bundle"}
 
 // postBundle answers {query: {mission}} with the evidence of the mission as one container: every entry of its feed and
-// of the feeds that its approval names, with receipts for one head and the bodies that they commit to.
+// of the feeds that it names (its approval, the standing approval it draws on, the agreements and peers it crossed to
+// or came from), with receipts for one head and the bodies that they commit to.
 func (a *API) postBundle(c *call) (reply, error) {
 	var q struct {
 		Query struct {
@@ -64,6 +66,13 @@ type assembly struct {
 	out    verifier.Bundle
 	octets int
 	has    map[uint64]bool
+	named  []feedName // feeds that bodies of the mission's feed name
+}
+
+// A feedName is a feed of this issuer.
+type feedName struct {
+	kind ledger.SubjectKind
+	id   string
 }
 
 func (a *API) newAssembly(v ledger.View, id string, c *call) (*assembly, error) {
@@ -83,30 +92,29 @@ func (a *API) newAssembly(v ledger.View, id string, c *call) (*assembly, error) 
 	}}, nil
 }
 
-// collect adds the mission's feed, then the feeds that its approval names, then the genesis of the log.
+// collect adds the mission's feed, then the feeds that it names, then the genesis of the log.
 func (b *assembly) collect(ctx context.Context) error {
-	rec, err := b.feed(ctx, b.out.Query.Subjects[0])
-	if err != nil {
+	if err := b.feed(ctx, b.out.Query.Subjects[0], b.names); err != nil {
 		return err
 	}
 	if len(b.has) == 0 {
 		return errNotFound
 	}
-	if rec != nil {
-		if err := b.related(ctx, ledger.SubjectApprovals, string(rec.ApprovalEventID)); err != nil {
+	for _, f := range b.named {
+		if err := b.related(ctx, f); err != nil {
 			return err
 		}
 	}
-	if rec != nil && rec.Upstream != nil {
-		if err := b.related(ctx, ledger.SubjectAgreements, rec.Upstream.Agreement.ID); err != nil {
-			return err
-		}
-	}
-	genesis, err := b.view.Entry(0)
+	return b.genesis(ctx)
+}
+
+// genesis adds the first entry of the log.
+func (b *assembly) genesis(ctx context.Context) error {
+	e, err := b.view.Entry(0)
 	if err != nil {
 		return logError(err)
 	}
-	s, err := ledger.ParseStatement(genesis.Statement)
+	s, err := ledger.ParseStatement(e.Statement)
 	if err != nil {
 		return err
 	}
@@ -114,18 +122,20 @@ func (b *assembly) collect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.entry(ctx, 0, seq, size)
-	return err
+	return b.entry(ctx, 0, seq, size, nil)
 }
 
-// related adds a feed that the record names, if there is one.
-func (b *assembly) related(ctx context.Context, kind ledger.SubjectKind, id string) error {
-	subject, err := ledger.Subject(b.api.config.Issuer, kind, id)
+// related adds a feed if it has entries.
+func (b *assembly) related(ctx context.Context, f feedName) error {
+	subject, err := ledger.Subject(b.api.config.Issuer, f.kind, f.id)
 	if err != nil {
 		return err
 	}
+	if slices.Contains(b.out.Query.Subjects, subject) {
+		return nil
+	}
 	before := len(b.has)
-	if _, err := b.feed(ctx, subject); err != nil {
+	if err := b.feed(ctx, subject, nil); err != nil {
 		return err
 	}
 	if len(b.has) > before {
@@ -134,54 +144,83 @@ func (b *assembly) related(ctx context.Context, kind ledger.SubjectKind, id stri
 	return nil
 }
 
-// feed adds every entry about a subject and returns the approved record if one of them commits to it.
-func (b *assembly) feed(ctx context.Context, subject string) (rec *mission.Record, err error) {
+// names collects the feeds that a body of the mission's feed names.
+func (b *assembly) names(contentType string, body []byte) error {
+	switch contentType {
+	case mission.ContentApprovalRecord:
+		rec, err := mission.ParseRecord(body)
+		if err != nil {
+			return err
+		}
+		b.named = append(b.named, feedName{ledger.SubjectApprovals, string(rec.ApprovalEventID)})
+		if rec.Upstream != nil {
+			b.named = append(b.named, crossing(rec.Upstream.Issuer, rec.Upstream.Agreement.ID)...)
+		}
+		if rec.ApprovalBasis.Type == mission.BasisPolicyDrawdown { // the policy's version is its approval event
+			b.named = append(b.named, feedName{ledger.SubjectApprovals, rec.ApprovalBasis.Activation.Version})
+		}
+	case mission.ContentProjectionIssued:
+		var issued struct {
+			Peer      string               `json:"peer"`
+			Agreement mission.AgreementRef `json:"agreement"`
+		}
+		if err := mission.DecodeOpen(body, &issued); err != nil {
+			return err
+		}
+		b.named = append(b.named, crossing(issued.Peer, issued.Agreement.ID)...)
+	}
+	return nil
+}
+
+// crossing names the feeds about a peer and an agreement with it.
+func crossing(peer, agreement string) []feedName {
+	return []feedName{{ledger.SubjectAgreements, agreement}, {ledger.SubjectPeers, authority.PeerID(peer)}}
+}
+
+// feed adds every entry about a subject and shows their bodies to read, if it is not nil.
+func (b *assembly) feed(ctx context.Context, subject string, read func(contentType string, body []byte) error) error {
 	var indexes []uint64
 	for index, err := range b.view.Feed(subject, -1) {
 		if err != nil {
-			return nil, logError(err)
+			return logError(err)
 		}
 		if len(indexes) == maxBundleEntries {
-			return nil, errBundleTooLarge
+			return errBundleTooLarge
 		}
 		indexes = append(indexes, index)
 	}
 	for seq, index := range indexes {
-		approved, err := b.entry(ctx, index, uint64(seq), uint64(len(indexes)))
-		if err != nil {
-			return nil, err
-		}
-		if approved != nil {
-			rec = approved
+		if err := b.entry(ctx, index, uint64(seq), uint64(len(indexes)), read); err != nil {
+			return err
 		}
 	}
-	return rec, nil
+	return nil
 }
 
 // entry adds an entry, number seq of the size entries of its feed, with its receipt and, unless it was erased or is
 // kept elsewhere, its body.
-func (b *assembly) entry(ctx context.Context, index, seq, size uint64) (*mission.Record, error) {
+func (b *assembly) entry(ctx context.Context, index, seq, size uint64, read func(string, []byte) error) error {
 	if b.has[index] {
-		return nil, nil
+		return nil
 	}
 	if len(b.has) == maxBundleEntries {
-		return nil, errBundleTooLarge
+		return errBundleTooLarge
 	}
 	e, err := b.view.Entry(index)
 	if err != nil {
-		return nil, logError(err)
+		return logError(err)
 	}
 	s, err := ledger.ParseStatement(e.Statement)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	receipt, err := b.api.signReceipt(ctx, b.view, e, s, seq, size)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	transparent, err := ledger.AttachReceipts(e.Statement, receipt)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.has[index] = true
 	b.out.Entries = append(b.out.Entries, verifier.BundleEntry{Index: index, Transparent: transparent})
@@ -189,16 +228,16 @@ func (b *assembly) entry(ctx context.Context, index, seq, size uint64) (*mission
 	switch {
 	case errors.Is(err, ledger.ErrErased), errors.Is(err, ledger.ErrNotFound):
 		b.out.Gaps = append(b.out.Gaps, verifier.Gap{EntryID: ledger.EntryID(s.Leaf()), Reason: "unavailable"})
-		return nil, nil
+		return nil
 	case err != nil:
-		return nil, logError(err)
+		return logError(err)
 	}
 	if b.octets += len(body); b.octets > maxBundleOctets {
-		return nil, errBundleTooLarge
+		return errBundleTooLarge
 	}
 	b.out.Records = append(b.out.Records, verifier.BundleRecord{ContentType: s.ContentType, Body: body})
-	if s.ContentType == mission.ContentApprovalRecord {
-		return mission.ParseRecord(body)
+	if read == nil {
+		return nil
 	}
-	return nil, nil
+	return read(s.ContentType, body)
 }
