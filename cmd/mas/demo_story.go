@@ -149,38 +149,37 @@ func (s *story) propose(ctx context.Context) error {
 
 // approve has the person of the first domain approve what is rendered.
 func (s *story) approve(ctx context.Context) error {
-	decided, err := s.decide(ctx, s.first)
+	decided, rendering, err := s.decide(ctx, s.first)
 	if err != nil {
 		return err
 	}
 	s.missionID = decided.MissionID
-	s.say("approver", "approves what was rendered (%s): mission %s active until %s", decided.rendering,
+	s.say("approver", "approves what was rendered (%s): mission %s active until %s", rendering,
 		s.missionID, decided.MissionExpiresAt)
 	return s.tell(ctx, s.first, s.first.mission(s.missionID))
 }
 
 // approveCeiling has the person of the second domain approve how much may be drawn down from the first.
 func (s *story) approveCeiling(ctx context.Context) error {
-	decided, err := s.decide(ctx, s.second)
+	_, rendering, err := s.decide(ctx, s.second)
 	if err != nil {
 		return err
 	}
-	s.say("approver", "of the second domain approves the ceiling for missions of the first (%s)", decided.rendering)
+	s.say("approver", "of the second domain approves the ceiling for missions of the first (%s)", rendering)
 	return nil
 }
 
 // A decision is the answer to an approval.
 type decision struct {
-	MissionID        mission.ID `json:"mission_id"`
-	MissionExpiresAt string     `json:"mission_expires_at"`
-	rendering        mission.Digest
+	MissionID        mission.ID `json:"mission_id,omitempty"`
+	MissionExpiresAt string     `json:"mission_expires_at,omitempty"`
 }
 
 // decide reviews the one thing that waits for the domain's approver, and approves exactly that.
-func (s *story) decide(ctx context.Context, a *actor) (*decision, error) {
+func (s *story) decide(ctx context.Context, a *actor) (decided decision, rendering mission.Digest, err error) {
 	approver, err := a.dev.Client("approver")
 	if err != nil {
-		return nil, err
+		return decided, "", err
 	}
 	var queue struct {
 		Submissions []struct {
@@ -195,27 +194,27 @@ func (s *story) decide(ctx context.Context, a *actor) (*decision, error) {
 		err = resp.Decode(&queue)
 		return len(queue.Submissions) > 0, err
 	}); err != nil {
-		return nil, err
+		return decided, "", err
 	}
 	path := "/mas/review/" + queue.Submissions[0].SubmissionID
 	resp, err := approver.Get(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("reviewing: %w", err)
+		return decided, "", fmt.Errorf("reviewing: %w", err)
 	}
 	var shown struct {
 		ContextID string         `json:"context_id"`
 		Rendering mission.Digest `json:"consent_rendering_hash"`
 	}
 	if err := resp.Decode(&shown); err != nil {
-		return nil, err
+		return decided, "", err
 	}
 	resp, err = approver.Post(ctx, path+"/decision", map[string]string{
 		"context_id": shown.ContextID, "consent_rendering_hash": string(shown.Rendering), "decision": "approve"})
 	if err != nil {
-		return nil, fmt.Errorf("deciding: %w", err)
+		return decided, "", fmt.Errorf("deciding: %w", err)
 	}
-	d := &decision{rendering: shown.Rendering}
-	return d, resp.Decode(d)
+	err = resp.Decode(&decided)
+	return decided, shown.Rendering, err
 }
 
 // mint has the agent introduce its mission, and the second domain draw a local mission down from it.
@@ -259,7 +258,7 @@ func (s *story) drawDown(ctx context.Context, introduction string) error {
 	var answer struct {
 		SubmissionID string     `json:"submission_id"`
 		Status       string     `json:"status"`
-		MissionID    mission.ID `json:"mission_id"`
+		MissionID    mission.ID `json:"mission_id,omitempty"`
 	}
 	if err := resp.Decode(&answer); err != nil {
 		return err

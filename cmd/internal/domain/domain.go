@@ -22,6 +22,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/config"
 	"github.com/mission-authority/mas/cmd/internal/httpapi"
 	"github.com/mission-authority/mas/cmd/internal/keys"
+	"github.com/mission-authority/mas/federation/peering"
 	"github.com/mission-authority/mas/ledger/badgerstore"
 	"github.com/mission-authority/mas/ledger/sequencer"
 	"github.com/mission-authority/mas/mission/authority"
@@ -56,7 +57,9 @@ type Domain struct {
 	o     Options
 	store *badgerstore.Store
 	api   *httpapi.API
-	ready chan struct{}
+
+	upstream *peering.Client
+	ready    chan struct{}
 }
 
 // Open recovers the store below the configured directory and builds the services. The error is of the configuration, the
@@ -153,7 +156,7 @@ func (d *Domain) serve(ctx context.Context) error {
 	work, workCtx := errgroup.WithContext(workCtx)
 	work.Go(func() error { return d.store.Run(workCtx) })
 	work.Go(func() error { return d.Authority.Run(workCtx) })
-	d.runPeers(workCtx, work)
+	work.Go(func() error { return d.Authority.RunCoupling(workCtx) })
 
 	err := d.listen(ctx, workCtx)
 	stopWork()
@@ -243,6 +246,9 @@ func (d *Domain) announce(ctx context.Context, l net.Listener) error {
 
 // Close closes the store. Run has done it when it returns.
 func (d *Domain) Close() error {
+	if d.upstream != nil {
+		d.upstream.Close()
+	}
 	if d.store == nil {
 		return nil
 	}

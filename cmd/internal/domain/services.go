@@ -7,6 +7,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/httpapi"
 	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/cmd/internal/telemetry"
+	"github.com/mission-authority/mas/federation/peering"
 	"github.com/mission-authority/mas/mission/authority"
 )
 
@@ -25,12 +26,21 @@ func (d *Domain) openServices() error {
 	if err != nil {
 		return err
 	}
+	peers, err := readPeers(c.PeersDir)
+	if err != nil {
+		return err
+	}
+	d.upstream, err = peering.New(peering.Config{Key: status, AllowLoopback: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger})
+	if err != nil {
+		return err
+	}
 	maxStale := time.Duration(c.Freshness.MaxStale) * time.Second
 	d.Authority, err = authority.New(authority.Config{
 		Issuer: c.Issuer, Log: d.Log, Status: status, Evidence: d.Keys.Key(keys.Evidence).COSE(),
 		Governance: governance, Principals: principals, MaxStale: maxStale,
 		StatusTTL: time.Duration(c.Freshness.StatusTTL) * time.Second,
-		Attended:  d.o.Attended, Now: d.o.Now, Logger: d.o.Logger,
+		Attended:  d.o.Attended, Peers: peers, Upstream: d.upstream, Receipts: d.Keys.Key(keys.Receipts).COSE(),
+		Now: d.o.Now, Logger: d.o.Logger,
 	})
 	if err != nil {
 		return err
@@ -39,13 +49,16 @@ func (d *Domain) openServices() error {
 	if err != nil {
 		return err
 	}
-	d.api, err = httpapi.New(httpapi.Config{
+	surface := httpapi.Config{
 		Issuer: c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority,
 		Directory: d.Authority, Log: d.Log, Receipts: d.Keys.Key(keys.Receipts).COSE(),
 		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: telemetry.NewRegistry(),
 		ServeMetrics: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger,
-	})
-	if err != nil {
+	}
+	if len(peers) > 0 {
+		surface.Peers = d.Authority
+	}
+	if d.api, err = httpapi.New(surface); err != nil {
 		return fmt.Errorf("building the HTTP surface: %w", err)
 	}
 	return nil
