@@ -41,3 +41,22 @@ func SetAttempts(t testing.TB, dir string, n uint32) {
 		t.Fatal(err)
 	}
 }
+
+// BlockBadger makes every following transaction of Badger fail.
+func BlockBadger(s *Store) {
+	if err := s.db.Close(); err != nil {
+		panic(err)
+	}
+}
+
+// OpenVault and OpenStops open the parts alone.
+var OpenVault = openVault
+
+// Close closes a vault that was opened alone.
+func (v *Vault) Close() error { return v.close() }
+
+// OpenStops opens an emergency-stop journal alone.
+func OpenStops(fsys journal.FS, dir string) (*Stops, error) { return openStops(fsys, dir, [32]byte{4}) }
+
+// Close closes an emergency-stop journal that was opened alone.
+func (s *Stops) Close() error { return s.close() }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/badgerstore"
@@ -54,12 +55,14 @@ func mustClose(t testing.TB, s *badgerstore.Store) {
 
 // A writer makes and applies batches like those of a log of missions: one row changes with every batch, bodies are sealed.
 type writer struct {
-	t     testing.TB
-	chain *ledgertest.Chain
+	t       testing.TB
+	chain   *ledgertest.Chain
+	refused *ledger.Batch // tried and refused: tried again next
+	expect  ledger.Head   // what refused follows
 }
 
 func newWriter(t testing.TB, s *badgerstore.Store) *writer {
-	return &writer{t, ledgertest.NewChain(t, s.Head())}
+	return &writer{t: t, chain: ledgertest.NewChain(t, s.Head())}
 }
 
 // batch makes the n-th batch with some entries.
@@ -92,11 +95,26 @@ func (w *writer) batch(s *badgerstore.Store, entries int) *ledger.Batch {
 func (w *writer) write(s *badgerstore.Store, n int) {
 	w.t.Helper()
 	for range n {
-		expect := w.chain.Head
-		if err := s.Apply(w.t.Context(), w.batch(s, 3), expect); err != nil {
+		if err := w.try(s); err != nil {
 			w.t.Fatalf("Apply: %v", err)
 		}
 	}
+}
+
+// try applies one batch, the one refused last time if there is one.
+func (w *writer) try(s *badgerstore.Store) error {
+	w.t.Helper()
+	if w.refused == nil {
+		w.expect = w.chain.Head
+		w.refused = w.batch(s, 3)
+	}
+	epoch := s.Head().Epoch
+	w.refused.Head.Epoch, w.expect.Epoch, w.chain.Head.Epoch = epoch, epoch, epoch
+	err := s.Apply(w.t.Context(), w.refused, w.expect)
+	if err == nil {
+		w.refused = nil
+	}
+	return err
 }
 
 // reopen opens the store again and goes on where the chain is, under the new epoch.
@@ -109,10 +127,13 @@ func (w *writer) reopen(dir string, opt badgerstore.Options) *badgerstore.Store 
 
 func (w *writer) follow(s *badgerstore.Store) {
 	w.t.Helper()
-	h := s.Head()
-	if h.Seq != w.chain.Head.Seq || h.Root != w.chain.Head.Root || h.Epoch <= w.chain.Head.Epoch {
+	h, want := s.Head(), w.chain.Head
+	if w.refused != nil {
+		want = w.expect
+	}
+	if h.Seq != want.Seq || h.Root != want.Root || h.Epoch <= want.Epoch {
 		w.t.Fatalf("opened at frame %d of epoch %d, want frame %d of a later epoch than %d",
-			h.Seq, h.Epoch, w.chain.Head.Seq, w.chain.Head.Epoch)
+			h.Seq, h.Epoch, want.Seq, want.Epoch)
 	}
 	w.chain.Head.Epoch = h.Epoch
 }
@@ -237,4 +258,15 @@ func files(t testing.TB, dir, suffix string) (paths []string) {
 		t.Fatal(err)
 	}
 	return paths
+}
+
+// rowBatch is a batch that follows any head: rows, no entries.
+func rowBatch(head ledger.Head) *ledger.Batch {
+	next := head
+	next.Seq++
+	next.At = head.At.Add(time.Millisecond)
+	return &ledger.Batch{Head: next, First: head.Size, Checkpoint: []byte("none"), Rows: []ledger.Row{
+		{Key: "state", Version: next.Seq, Value: fmt.Appendf(nil, "state after batch %d", next.Seq)},
+		{Key: fmt.Sprintf("record/%d", next.Seq), Version: 1, Value: slices.Repeat([]byte{byte(next.Seq)}, 700)},
+	}}
 }

@@ -70,7 +70,7 @@ func inspect(dir string) (*inspection, error) {
 		return in, nil
 	}
 	in.flushed, err = inspectTables(dir)
-	if err != nil {
+	if err = errors.Join(err, inspectRegistry(dir)); err != nil {
 		in.damage = err.Error()
 		return in, nil
 	}
@@ -82,6 +82,17 @@ func inspect(dir string) (*inspection, error) {
 		in.damage = err.Error()
 	}
 	return in, nil
+}
+
+// inspectRegistry reads the registry of encryption keys, which is empty and must be there.
+func inspectRegistry(dir string) error {
+	return guard("key registry", func() error {
+		r, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: dir, ReadOnly: true})
+		if err != nil {
+			return fmt.Errorf("key registry: %w", err)
+		}
+		return r.Close()
+	})
 }
 
 // inspectTables verifies the manifest and every block of every table in it, and returns the highest version stored.

@@ -126,6 +126,9 @@ func (s *space) admit(n int64) error {
 	return nil
 }
 
+// errNoRoom: Badger cannot be opened or closed, for want of space.
+var errNoRoom = errors.New("no room")
+
 // makeRoom makes sure that Badger can write a table from each of its memtables, giving up the ballast if it must.
 func (s *space) makeRoom() error {
 	s.mu.Lock()
@@ -139,7 +142,7 @@ func (s *space) makeRoom() error {
 		case int64(free) >= need:
 			return nil
 		case !s.ballast:
-			return fmt.Errorf("%d octets free, %d needed", free, need)
+			return fmt.Errorf("%w: %d octets free, %d needed", errNoRoom, free, need)
 		}
 		if err := s.drop(); err != nil {
 			return err

@@ -306,7 +306,7 @@ func (s *Store) closeBadger() error {
 	if s.panicked.Load() {
 		return fmt.Errorf("%w: it panicked", errAbandoned)
 	}
-	if err := s.space.makeRoom(); err != nil {
+	if err := s.space.makeRoom(); errors.Is(err, errNoRoom) {
 		return fmt.Errorf("%w: %w", errAbandoned, err)
 	}
 	last := s.head.Seq
