@@ -27,9 +27,23 @@ type group struct {
 	sealed  map[ledger.Hash]bool
 }
 
-func (l *Log) newGroup(base *published) *group {
+// newGroup starts a group with room for the given Changes.
+func (l *Log) newGroup(base *published, taken []*pending) *group {
 	at := l.now().UTC().Truncate(time.Millisecond)
-	g := &group{log: l, base: base, at: at}
+	entries, rows := 0, 0
+	for _, p := range taken {
+		entries += len(p.entries)
+		rows += len(p.change.Put)
+	}
+	g := &group{
+		log: l, base: base, at: at,
+		entries: make([]ledger.BatchEntry, 0, entries),
+		rows:    make([]ledger.Row, 0, rows),
+		states:  make([]rowState, 0, rows),
+		byKey:   make(map[string]int, rows),
+		byDedup: make(map[ledger.Hash]place, entries),
+		sealed:  make(map[ledger.Hash]bool),
+	}
 	if behind := l.last.At.Sub(at); behind > 0 {
 		g.at = l.last.At
 		if behind > ClockTolerance {
@@ -233,9 +247,6 @@ func (g *group) duplicate(p *pending, e *pendingEntry) (place, bool, error) {
 
 // putEntry adds an entry at the place the next one has.
 func (g *group) putEntry(e *pendingEntry, at place) {
-	if g.byDedup == nil {
-		g.byDedup = make(map[ledger.Hash]place)
-	}
 	g.byDedup[e.Dedup] = at
 	g.entries = append(g.entries, e.BatchEntry)
 }
@@ -268,9 +279,6 @@ func (g *group) putBody(e *pendingEntry) {
 	if g.sealed[e.digest] {
 		return // twice in one Change
 	}
-	if g.sealed == nil {
-		g.sealed = make(map[ledger.Hash]bool)
-	}
 	g.sealed[e.digest] = true
 	g.bodies = append(g.bodies, ledger.SealedBody{Digest: e.digest, Sealed: e.sealed})
 }
@@ -280,9 +288,6 @@ func (g *group) putRow(r ledger.Row, s rowState) {
 	if i, ok := g.byKey[r.Key]; ok {
 		g.rows[i], g.states[i] = r, s
 		return
-	}
-	if g.byKey == nil {
-		g.byKey = make(map[string]int)
 	}
 	g.byKey[r.Key] = len(g.rows)
 	g.rows = append(g.rows, r)

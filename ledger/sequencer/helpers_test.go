@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -155,3 +156,5 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 func clock(now *time.Time) func() time.Time { return func() time.Time { return *now } }
 
 func sha(b []byte) [32]byte { return sha256.Sum256(b) }
+
+func sortDurations(d []time.Duration) { slices.Sort(d) }

@@ -3,6 +3,7 @@ package sequencer
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/mission-authority/mas/ledger"
@@ -60,6 +61,7 @@ func (q *queue) withdraw(p *pending) bool {
 // ended and nothing waits any more; from then on put refuses.
 func (q *queue) take(ctx context.Context, limits ledger.Limits) []*pending {
 	for {
+		runtime.Gosched() // lets the callers that were just answered come back before the next group is cut
 		if group := q.fill(limits, ctx.Err() != nil); len(group) > 0 {
 			return group
 		} else if ctx.Err() != nil {

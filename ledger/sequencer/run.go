@@ -57,7 +57,7 @@ func (l *Log) commitGroup(ctx context.Context, taken []*pending) {
 		}
 		return
 	}
-	g := l.newGroup(base)
+	g := l.newGroup(base, taken)
 	outcomes := make([]outcome, len(taken))
 	for i, p := range taken {
 		outcomes[i].places, outcomes[i].err = g.add(p)

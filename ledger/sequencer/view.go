@@ -96,8 +96,11 @@ func (v *view) checkRow(key string, value, sum []byte) (ledger.Row, ledger.Hash,
 	return row, hash, nil
 }
 
-// state is what the writer has to know about a row.
+// state is what the writer has to know about a row: what is remembered, or what is stored.
 func (v *view) state(key string) (rowState, error) {
+	if s, _, ok := v.log.rows.get(key); ok {
+		return s, nil
+	}
 	row, hash, err := v.row(key)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
