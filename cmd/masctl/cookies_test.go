@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// cookieFile has two host-only https cookies for one host: the case in which the parser's own jar forgets that the first
-// one is for https, and for this host alone.
+// cookieFile has two host-only https cookies for one host: the case in which the parser's own jar forgets that the
+// first one is for https, and for this host alone.
 const cookieFile = "# Netscape HTTP Cookie File\n" +
 	"mas.example\tFALSE\t/\tTRUE\t0\tfirst\tone\n" +
 	"mas.example\tFALSE\t/\tTRUE\t0\tsecond\ttwo\n" +
@@ -81,7 +81,8 @@ func TestCookieFilesRefused(t *testing.T) {
 	}
 }
 
-// TestCookiesPassTheProxy: a request through --cookie-jar carries the cookies, and a redirect to another origin does not.
+// TestCookiesPassTheProxy: a request through --cookie-jar carries the cookies, and a redirect to another origin does
+// not.
 func TestCookiesPassTheProxy(t *testing.T) {
 	var other, own []string
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
