@@ -108,7 +108,7 @@ func newRoot(s *session) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	f := root.PersistentFlags()
 	f.StringVar(&s.server, "server", "", "base URL of the service (default: the profile's issuer)")
-	f.StringVar(&s.profilePath, "profile", "", "JSON file {issuer, client_id, jwk} of the principal, mode 0600")
+	f.StringVar(&s.profilePath, "profile", "", "JSON file {issuer, client_id, jwk} of the principal, or dev.json#NAME; mode 0600")
 	f.StringVar(&s.cookieJar, "cookie-jar", "", "Netscape cookie file for a sign-on proxy in front of the service, mode 0600")
 	f.StringVar(&s.output, "output", "table", "table, json or ndjson")
 	root.AddCommand(missionCommand(s), submissionCommand(s), reviewCommand(s), peerCommand(s), projectionCommand(s),

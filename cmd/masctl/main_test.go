@@ -38,6 +38,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"masctl": mai
 type service struct {
 	issuer   string
 	profiles map[string][]byte // by role
+	dev      []byte            // dev.json with the client as "agent"
 }
 
 var roles = []authority.Role{authority.RoleClient, authority.RoleApprover, authority.RoleOperator, authority.RoleAuditor,
@@ -133,6 +134,13 @@ func (s *service) principals(t *testing.T) *authority.Principals {
 			t.Fatal(err)
 		}
 		s.profiles[string(role)] = text
+		if role == authority.RoleClient {
+			s.dev, err = mission.Marshal(map[string]any{"issuer": s.issuer, "listen": "127.0.0.1:0",
+				"clients": map[string]devCredential{"agent": {ClientID: string(role), JWK: key}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	text, err := mission.Marshal(all)
 	if err != nil {
@@ -156,6 +164,9 @@ func TestScripts(t *testing.T) {
 				if err := os.WriteFile(path, text, 0o600); err != nil {
 					return err
 				}
+			}
+			if err := os.WriteFile(filepath.Join(e.WorkDir, "dev.json"), s.dev, 0o600); err != nil {
+				return err
 			}
 			return os.WriteFile(filepath.Join(e.WorkDir, "submission.json"), submissionText(), 0o644)
 		},

@@ -24,24 +24,47 @@ type session struct {
 	server, profilePath, cookieJar, output string
 }
 
-// A profile says who talks to whom: dev.json's clients have this form too, with the issuer beside them.
+// A profile says who talks to whom.
 type profile struct {
 	Issuer   string     `json:"issuer"`
 	ClientID string     `json:"client_id"`
 	JWK      client.JWK `json:"jwk"`
 }
 
-// readProfile reads the profile file, which only its owner may read.
+// devFile is what masctl reads of the dev.json of a development server.
+type devFile struct {
+	Issuer  string                   `json:"issuer"`
+	Clients map[string]devCredential `json:"clients"`
+}
+
+type devCredential struct {
+	ClientID string     `json:"client_id"`
+	JWK      client.JWK `json:"jwk"`
+}
+
+// readProfile reads the profile file, which only its owner may read; FILE#NAME is a local principal of a dev.json.
 func (s *session) readProfile() (*profile, error) {
-	text, err := readPrivate(s.profilePath)
+	path, name, dev := strings.Cut(s.profilePath, "#")
+	text, err := readPrivate(path)
 	if err != nil {
 		return nil, usage("profile: %w", err)
 	}
-	var p profile
-	if err := mission.Decode(text, &p); err != nil {
-		return nil, usage("profile %s: want {issuer, client_id, jwk}", s.profilePath)
+	if !dev {
+		var p profile
+		if err := mission.Decode(text, &p); err != nil {
+			return nil, usage("profile %s: want {issuer, client_id, jwk}", path)
+		}
+		return &p, nil
 	}
-	return &p, nil
+	var d devFile
+	if err := mission.DecodeOpen(text, &d); err != nil {
+		return nil, usage("%s is not the dev.json of a development server", path)
+	}
+	c, ok := d.Clients[name]
+	if !ok {
+		return nil, usage("%s has no local principal %q", path, name)
+	}
+	return &profile{Issuer: d.Issuer, ClientID: c.ClientID, JWK: c.JWK}, nil
 }
 
 // anonymous returns a client that proves nothing, for public surfaces.
