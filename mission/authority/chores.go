@@ -30,22 +30,12 @@ func newChores() *chores {
 	return &chores{all: map[string]*chore{}, running: map[string]int{}, wake: make(chan struct{}, 1)}
 }
 
-// add adds a chore that is due at once. One with this key that is there already stays.
-func (c *chores) add(key, peer string, now time.Time, run func(context.Context) (time.Duration, bool)) {
+// add adds a chore that is first due at an instant. One with this key that is there already stays.
+func (c *chores) add(key, peer string, due time.Time, run func(context.Context) (time.Duration, bool)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all[key] == nil {
-		c.all[key] = &chore{peer: peer, next: now, run: run}
-	}
-	c.signal()
-}
-
-// hurry makes a chore due now.
-func (c *chores) hurry(key string, now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if x := c.all[key]; x != nil && now.Before(x.next) {
-		x.next = now
+		c.all[key] = &chore{peer: peer, next: due, run: run}
 	}
 	c.signal()
 }

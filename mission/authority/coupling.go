@@ -24,10 +24,6 @@ func (a *Authority) RunCoupling(ctx context.Context) error {
 	for _, p := range a.peers.all {
 		a.keepAgreement(p)
 	}
-	if len(a.peers.all) == 0 {
-		<-ctx.Done()
-		return nil
-	}
 	const resume = "resume"
 	failures := 0
 	a.chores.add(resume, "", a.clock.now(), func(ctx context.Context) (time.Duration, bool) {
@@ -87,7 +83,7 @@ func (a *Authority) takeUp(ctx context.Context, r *reading, id mission.ID) error
 	}
 	p := a.peers.byIssuer[c.Peer]
 	if p == nil {
-		return a.hold(ctx, id, mission.HoldPeerEnded, nil)
+		return a.hold(ctx, id, mission.HoldPeerEnded)
 	}
 	a.tendSoon(p, id)
 	return nil
@@ -112,11 +108,12 @@ func (a *Authority) keepAgreement(p *peer) {
 	})
 }
 
-// tendSoon has the worker look after a local mission: two chores, so that a question that hangs never delays the hold.
+// tendSoon has the worker look after a local mission: two chores, so that a question that hangs never delays the hold. The
+// first question comes at once; the hold can wait, for whoever reads the mission before commits it.
 func (a *Authority) tendSoon(p *peer, id mission.ID) {
 	t := &tending{a: a, p: p, id: id}
 	a.chores.add("tend/"+string(id), p.Peer.Issuer, a.clock.now(), t.run)
-	a.chores.add("bound/"+string(id), "", a.clock.now(), t.watch)
+	a.chores.add("bound/"+string(id), "", a.clock.now().Add(p.Agreement.MaxStale()/2), t.watch)
 }
 
 // A tending looks after one local mission.
@@ -204,7 +201,7 @@ func (a *Authority) tend(ctx context.Context, p *peer, id mission.ID) (settled b
 func (a *Authority) lookAgain(ctx context.Context, p *peer, id mission.ID) error {
 	if err := a.stillAgreed(p); err != nil {
 		if e, ok := errors.AsType[*Error](err); ok && e.Kind == NotFound {
-			return a.hold(ctx, id, mission.HoldPeerEnded, p)
+			return a.hold(ctx, id, mission.HoldPeerEnded)
 		}
 		return err
 	}
@@ -321,9 +318,8 @@ func (a *Authority) holdUnverified(ctx context.Context, id mission.ID) error {
 	})
 }
 
-// hold commits a hold. With a peer, it is one that lasts while the agreement is not active, so there is nothing else to
-// follow.
-func (a *Authority) hold(ctx context.Context, id mission.ID, reason string, _ *peer) error {
+// hold commits a hold.
+func (a *Authority) hold(ctx context.Context, id mission.ID, reason string) error {
 	return a.holdIf(ctx, id, reason, func(*held) bool { return true })
 }
 
