@@ -12,8 +12,11 @@ func (o Options) Rebooted(n byte) Options {
 	return o
 }
 
-// ParseEntry, ScanWAL and ParseStopFrame are the parsers of stored data, for fuzzing.
-var ParseStopFrame = parseStopFrame
+// ParseStopFrame and StopFrame are the codec of the emergency-stop journal.
+var (
+	ParseStopFrame = parseStopFrame
+	StopFrame      = stopFrame
+)
 
 // ScanWAL reads the octets of a write-ahead log.
 func ScanWAL(b []byte) (first, last uint64, end int64, clean bool) {
@@ -23,9 +26,6 @@ func ScanWAL(b []byte) (first, last uint64, end int64, clean bool) {
 
 // VerifyTable verifies a table file.
 var VerifyTable = verifyTable
-
-// CutChecksum splits a block or an index from its checksum.
-var CutChecksum = cutChecksum
 
 // SetAttempts makes the state file say that n openings of Badger in a row did not come back.
 func SetAttempts(t testing.TB, dir string, n uint32) {

@@ -192,6 +192,9 @@ func (s *Store) start() (err error) {
 	if s.lock, err = acquireLock(s.path("LOCK")); err != nil {
 		return err
 	}
+	if !journal.Durable {
+		s.log.Error("built without sync (tag mas_nosync): acknowledged changes may be lost")
+	}
 	s.space = newSpace(s.opt, s.dir)
 	if err := s.space.start(); err != nil {
 		return err
