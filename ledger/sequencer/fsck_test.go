@@ -209,9 +209,11 @@ func TestFsckFinds(t *testing.T) {
 				if with != vault {
 					cfg.Vault = nil
 				}
-				found := fsck(t, cfg).Counts[c.code]
-				if (c.needs == with || c.needs == both) && found == 0 {
-					t.Errorf("with %s: no %s in %+v", with, c.code, fsck(t, cfg).Counts)
+				if c.needs != with && c.needs != both {
+					continue
+				}
+				if r := fsck(t, cfg); r.Counts[c.code] == 0 {
+					t.Errorf("with %s: no %s in %+v", with, c.code, r.Counts)
 				}
 			}
 		})
@@ -298,7 +300,7 @@ func TestFsckAnything(t *testing.T) {
 	}
 	const seed = 1
 	random := rand.New(rand.NewPCG(seed, 0))
-	for round := range 60 {
+	for round := range 40 {
 		b.memory = whole.Fork()
 		key := keys[random.IntN(len(keys))]
 		value := whole.Raw(key)
@@ -323,7 +325,7 @@ func TestFsckAnything(t *testing.T) {
 		for i := range v.Head().Size {
 			if e, err := v.Entry(i); err == nil && string(e.Statement) != string(whole.Raw(ledger.EntryKey(i))) {
 				t.Errorf("round %d: entry %d is answered with other octets", round, i)
-			} else if err == nil {
+			} else if err == nil && i%7 == 0 {
 				_, _ = v.Lookup(ledger.EntryID(ledger.HashLeaf(e.Statement)))
 				_, _ = v.Inclusion(i, v.Head().Size)
 			}

@@ -9,7 +9,7 @@ import (
 // what it has forgotten it does not deny.
 func TestRecentAgainstEverything(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 0))
-	for range 20 {
+	for range 5 {
 		const keys, limit, base = 60, 8, 5
 		r := newRecent[int, int](limit, base)
 		type write struct {

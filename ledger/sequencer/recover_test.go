@@ -49,6 +49,13 @@ func TestReopenAtSizes(t *testing.T) {
 // commits, nothing proven; whatever still verifies is served.
 func TestOpenDamaged(t *testing.T) {
 	const size = 600
+	whole := newBench(t, ledgertest.Options{})
+	for i := range size - 1 {
+		whole.MustCommit(t, whole.step(t, "m1", fmt.Sprint(i)))
+	}
+	v := whole.MustView(t)
+	h, checkpoint := v.Head(), v.Checkpoint()
+	whole.Stop()
 	reset := func(h ledger.Head, checkpoint []byte) []byte { return ledger.MarshalHead(h, checkpoint) }
 	for _, c := range []struct {
 		name   string
@@ -121,13 +128,7 @@ func TestOpenDamaged(t *testing.T) {
 		}, sequencer.CodeCommitMismatch, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t, ledgertest.Options{})
-			for i := range size - 1 {
-				b.MustCommit(t, b.step(t, "m1", fmt.Sprint(i)))
-			}
-			v := b.MustView(t)
-			h, checkpoint := v.Head(), v.Checkpoint()
-			b.Stop()
+			b := &bench{Log: whole.Log, memory: whole.memory.Fork()}
 			c.damage(t, b.memory, h, checkpoint)
 			b.open(t, ledgertest.Options{Keys: b.Keys, Vault: b.Vault})
 			wantCode(t, b.Health().Integrity, c.code)
