@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -377,11 +378,25 @@ func TestEffectiveSetWithoutDischargedAndContained(t *testing.T) {
 	if got := mission.EffectiveSet(rec, cur, at); len(got) != 4 {
 		t.Fatalf("%d entries before", len(got))
 	}
-	cur.Discharged = []mission.Latch{{Entry: digest(ended), Condition: ended.Constraints.TerminalWhen[0].Digest()}}
-	cur.Contained = []mission.Digest{digest(contained)}
-	got := mission.EffectiveSet(rec, cur, at)
-	if len(got) != 1 || !got[0].Equal(left) {
-		t.Errorf("left %+v", got)
+	discharge := func(s *mission.Standing) {
+		s.Discharged = []mission.Latch{{Entry: digest(ended), Condition: ended.Constraints.TerminalWhen[0].Digest()}}
+	}
+	contain := func(s *mission.Standing) { s.Contained = []mission.Digest{digest(contained)} }
+	for name, c := range map[string]struct {
+		edits []func(*mission.Standing)
+		left  []mission.Entry
+	}{
+		"discharged": {[]func(*mission.Standing){discharge}, []mission.Entry{contained, left, contained}},
+		"contained":  {[]func(*mission.Standing){contain}, []mission.Entry{ended, left}},
+		"both":       {[]func(*mission.Standing){discharge, contain}, []mission.Entry{left}},
+	} {
+		s := cur
+		for _, edit := range c.edits {
+			edit(&s)
+		}
+		if got := mission.EffectiveSet(rec, s, at); !slices.EqualFunc(got, c.left, mission.Entry.Equal) {
+			t.Errorf("%s: left %+v", name, got)
+		}
 	}
 }
 
