@@ -70,6 +70,7 @@ func (c *bundleCheck) readConsent(f *facts, r *RecordReport) error {
 		h.ProposalHash != e.Mission.ProposalHash {
 		return contentError("the disclosure discloses something else than what was decided")
 	}
+	f.consents = append(f.consents, fact[*consent]{r, &e})
 	if e.Mission.ID == "" {
 		return about(r, ledger.SubjectApprovals, string(e.ApprovalEventID))
 	}
@@ -135,10 +136,15 @@ func (c *bundleCheck) checkConsent(m *MissionReport, rec *mission.Record, s *sto
 			m.Findings.add(Integrity, "consent_twice", other.from.EntryID, "there are two consents to one approval")
 		}
 	}
-	if a := e.value.Authentication.Attendance; a != "" {
+	return e.value.how()
+}
+
+// how says how the approver authenticated.
+func (c *consent) how() string {
+	if a := c.Authentication.Attendance; a != "" {
 		return a
 	}
-	return e.value.Authentication.Method
+	return c.Authentication.Method
 }
 
 // covers reports how a consent differs from the record it should stand for.

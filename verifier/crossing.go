@@ -52,6 +52,12 @@ type served struct {
 
 // A peerHead is a head of a peer's log as this domain wrote it down.
 type peerHead struct {
+	peerHeadBody
+	head     ledger.Checkpoint // verified
+	verified bool
+}
+
+type peerHeadBody struct {
 	Issuer     string   `json:"issuer"` // of the peer
 	Occasion   string   `json:"occasion"`
 	Origin     string   `json:"origin"`
@@ -61,9 +67,6 @@ type peerHead struct {
 	Previous   string   `json:"previous_checkpoint,omitempty"`
 	Path       []string `json:"consistency_path,omitempty"`
 	Forked     bool     `json:"forked,omitempty"`
-
-	head     ledger.Checkpoint // verified
-	verified bool
 }
 
 // A ceiling is a standing approval by a person of this domain for drawing down missions from a peer.
@@ -137,13 +140,20 @@ func (c *bundleCheck) readDerivation(f *facts, r *RecordReport) error {
 	if err != nil {
 		return err
 	}
-	if e.Aud != r.Issuer {
-		return contentError("the derivation receipt is for another domain")
+	switch {
+	case outgoing(r, e):
+		f.sent = append(f.sent, fact[*federation.DerivationReceipt]{r, e})
+		if err := ofKind(r, ledger.SubjectMissions); err != nil {
+			return err
+		}
+	case e.Aud == r.Issuer:
+		f.derivations = append(f.derivations, fact[*federation.DerivationReceipt]{r, e})
+		if err := about(r, ledger.SubjectMissions, string(e.Upstream.ID)); err != nil {
+			return err
+		}
+	default:
+		return contentError("the derivation receipt is between other domains")
 	}
-	if err := about(r, ledger.SubjectMissions, string(e.Upstream.ID)); err != nil {
-		return err
-	}
-	f.derivations = append(f.derivations, fact[*federation.DerivationReceipt]{r, e})
 	return c.checkToken(r, token, e.Iss)
 }
 
@@ -169,7 +179,7 @@ func (c *bundleCheck) checkToken(r *RecordReport, token *jws.Token, issuer strin
 // readPeerHead checks a peer's head: its note, if the peer is known, and the proof that it continues the one before.
 func (c *bundleCheck) readPeerHead(f *facts, r *RecordReport) error {
 	e := &peerHead{}
-	if err := readOpen(r, e); err != nil {
+	if err := readOpen(r, &e.peerHeadBody); err != nil {
 		return err
 	}
 	if err := ofKind(r, ledger.SubjectPeers); err != nil {

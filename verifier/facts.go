@@ -27,9 +27,15 @@ type facts struct {
 
 	introductions []fact[*introduced]
 	projected     []fact[*projected]
-	derivations   []fact[*federation.DerivationReceipt]
+	derivations   []fact[*federation.DerivationReceipt] // that peers sent
+	sent          []fact[*federation.DerivationReceipt] // that this domain sent
 	heads         []fact[*peerHead]
 	ceilings      []fact[*ceiling]
+	consents      []fact[*consent] // to missions and to ceilings
+	received      []fact[*received]
+	minted        []fact[*minted]
+	observed      []fact[*observed]
+	acknowledged  []fact[*acknowledged]
 }
 
 // story returns what is known about a mission.
@@ -99,13 +105,17 @@ func (c *bundleCheck) reader(f *facts, contentType string) (func(*RecordReport) 
 // crossingReader returns the rules of evidence about peers.
 func (c *bundleCheck) crossingReader(f *facts, contentType string) (func(*RecordReport) error, bool) {
 	read, ok := map[string]func(*facts, *RecordReport) error{
-		mission.ContentIntroduction:      c.readIntroduction,
-		mission.ContentProjectionIssued:  c.readProjected,
-		mission.ContentStatusServed:      c.readServed,
-		mission.ContentDerivationReceipt: c.readDerivation,
-		mission.ContentPeerCheckpoint:    c.readPeerHead,
-		mission.ContentPeerCeiling:       c.readCeiling,
-		contentPeerRecord:                func(_ *facts, r *RecordReport) error { return c.readPeerRecord(r) },
+		mission.ContentIntroduction:       c.readIntroduction,
+		mission.ContentProjectionIssued:   c.readProjected,
+		mission.ContentStatusServed:       c.readServed,
+		mission.ContentDerivationReceipt:  c.readDerivation,
+		mission.ContentPeerCheckpoint:     c.readPeerHead,
+		mission.ContentPeerCeiling:        c.readCeiling,
+		mission.ContentProjectionReceived: c.readReceived,
+		mission.ContentStatusObserved:     c.readObserved,
+		contentMinted:                     c.readMinted,
+		contentAcknowledged:               c.readAcknowledged,
+		contentPeerRecord:                 func(_ *facts, r *RecordReport) error { return c.readPeerRecord(r) },
 	}[contentType]
 	return func(r *RecordReport) error { return read(f, r) }, ok
 }

@@ -72,6 +72,7 @@ func (c *bundleCheck) history(s *story) MissionReport {
 		m.Held = append(m.Held, h.Reason)
 	}
 	m.Approval = c.checkConsent(&m, rec, s)
+	c.checkLocal(&m, rec, s)
 	c.checkProjected(&m, rec)
 	c.checkDerived(&m, rec)
 	return m

@@ -14,6 +14,9 @@ type StatusOptions struct {
 	Requester string    // own client id at the issuer
 	Nonce     string    // as sent
 	MissionID mission.ID
+	// Reliance makes it a finding that an authentic answer is not active, or past its fresh_until: nothing may rely on it.
+	// Without it that is what was verified, and noted.
+	Reliance bool
 }
 
 // A StatusReport is the result of checking a status response.
@@ -27,8 +30,7 @@ type StatusReport struct {
 // statusSkew is tolerated at iat and exp. Past fresh_until nothing is.
 const statusSkew = 30 * time.Second
 
-// VerifyStatus makes all checks of a signed status response as the answer to one question. An authentic answer that is
-// not active, or not fresh at opts.At, is a finding: it must not be relied on.
+// VerifyStatus makes all checks of a signed status response as the answer to one question.
 func VerifyStatus(compact string, trust *Trust, opts StatusOptions) *StatusReport {
 	r := &StatusReport{Findings: Findings{}}
 	defer func() { r.Outcome = r.Findings.Outcome() }()
@@ -43,12 +45,16 @@ func VerifyStatus(compact string, trust *Trust, opts StatusOptions) *StatusRepor
 		At: opts.At, Issuer: trust.Issuer, Audience: opts.Audience, Requester: opts.Requester, Nonce: opts.Nonce,
 		MissionID: opts.MissionID, Algs: []string{jws.ES256, jws.EdDSA}, Skew: statusSkew,
 	})
+	class := Note
+	if opts.Reliance {
+		class = Integrity
+	}
 	switch r.Verdict {
 	case mission.Accept:
 	case mission.NonActive:
-		r.Findings.add(Integrity, "status_non_active", "", "the issuer says that the mission is not active")
+		r.Findings.add(class, "status_non_active", "", "the issuer says that the mission is not active")
 	case mission.Stale:
-		r.Findings.add(Integrity, "status_stale", "", "the answer is past its fresh_until")
+		r.Findings.add(class, "status_stale", "", "the answer is past its fresh_until: it says nothing about now")
 	default:
 		r.Findings.add(Integrity, "status_rejected", "", "the answer fails a check: %s", r.Verdict)
 	}

@@ -84,7 +84,7 @@ func (c *bundleCheck) readPrincipals(r *RecordReport) error {
 // plainTypes are records whose canonical JSON says all there is: nothing else in a bundle follows from them.
 var plainTypes = []string{
 	mission.ContentRefusal, mission.ContentRefusalDigest, mission.ContentEmergencyStop,
-	"application/mas-submission-expired+json", "application/mas-clock-accepted+json",
+	mission.ContentLocalMissionRefused, "application/mas-submission-expired+json", "application/mas-clock-accepted+json",
 }
 
 // readPlain checks a record of a plain type.

@@ -203,8 +203,8 @@ func (t *tool) statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status FILE --trust TRUST --mission ID --audience AUD --client ID --nonce NONCE",
 		Short: "Check a signed status response as the answer to one question",
-		Long: `Makes every check of a relying party. An authentic answer that is not active, or not fresh, exits 1: nothing may
-rely on it.`,
+		Long: `Makes every check of a relying party. An authentic answer that is not active, or not fresh, is verified as just that
+and exits 0; with --reliance it exits 1, because nothing may rely on it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			trust, err := t.anchors()
@@ -229,6 +229,7 @@ rely on it.`,
 	c.Flags().StringVar(&opts.Audience, "audience", "", "audience that was asked for; the own client id if none")
 	c.Flags().StringVar(&opts.Requester, "client", "", "own client id at the issuer")
 	c.Flags().StringVar(&opts.Nonce, "nonce", "", "nonce that was sent")
+	c.Flags().BoolVar(&opts.Reliance, "reliance", false, "exit 1 unless the mission is active and the answer fresh")
 	c.Flags().StringVar(&at, "at", "", "instant at which the answer is judged (RFC 3339); default: now")
 	for _, name := range []string{"mission", "audience", "client", "nonce"} {
 		if err := c.MarkFlagRequired(name); err != nil {

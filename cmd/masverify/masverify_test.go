@@ -62,6 +62,10 @@ func TestScripts(t *testing.T) {
 //	old.note, new.note, proof.json     two heads and the proof between them
 //	forged.note                        another root for the size of new.note, signed with the log's key
 //	transparent.cose, statement.cose, receipt.cose
+//	origin.zip, origin.json, receiver.zip, receiver.json   bundles and trust documents of two domains, upstream revoked
+//	proof-*.json                                           between their heads
+//	projection.jwt                                         that crossed between them
+//	agreement.json                                         of the two
 //	status.jwt                         an answer about an active mission, to the question with $NONCE about $MISSION
 type stage struct {
 	files                   map[string][]byte
@@ -94,7 +98,39 @@ func newStage(t *testing.T) *stage {
 	for path, data := range d.Mirror() {
 		s.files["mirror/"+path] = data
 	}
+	verifiertest.InBorder(t, s.exchange)
 	return s
+}
+
+// exchange puts both sides of an exchange on the stage.
+func (s *stage) exchange(t *testing.T, b *verifiertest.Border) {
+	upstream, local := b.Convey()
+	b.Origin.Move(upstream, mission.OpRevoke)
+	verifiertest.Settle()
+	s.files["origin.zip"], s.files["receiver.zip"] = b.Evidence(upstream, local)
+	s.trust(t, "origin.json", b.Origin.Trust())
+	s.trust(t, "receiver.json", b.Receiver.Trust())
+	for i, p := range b.Proofs(s.files["origin.zip"], s.files["receiver.zip"]) {
+		text, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.files[fmt.Sprintf("proof-%d.json", i)] = text
+	}
+	signed, err := b.Signed.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.files["agreement.json"] = signed
+	box := verifiertest.OpenBox(t, s.files["receiver.zip"])
+	var received struct {
+		Artifact string `json:"artifact"`
+	}
+	body := box.Files[box.Record(box.Find(mission.ContentProjectionReceived, 0))]
+	if err := mission.DecodeOpen(body, &received); err != nil {
+		t.Fatal(err)
+	}
+	s.files["projection.jwt"] = []byte(received.Artifact + "\n")
 }
 
 func (s *stage) trust(t *testing.T, name string, trust *verifier.Trust) {

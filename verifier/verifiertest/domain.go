@@ -1,15 +1,17 @@
-// Package verifiertest runs a real Mission Authority Service in memory and exports its evidence, for tests of what an
+// Package verifiertest runs real Mission Authority Services in memory and exports their evidence, for tests of what an
 // auditor sees. It is imported by tests only.
 package verifiertest
 
 import (
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/mission-authority/mas/federation/federationtest"
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/mission"
@@ -19,10 +21,10 @@ import (
 	"github.com/mission-authority/mas/verifier"
 )
 
-// What every Domain is called.
+// What the Domain of New is called.
 const (
-	Issuer   = missiontest.Issuer
-	Origin   = "mas.a.example/log/1"
+	Issuer   = "https://mas.a.example"
+	Origin   = "mas.a.example/log/main"
 	Resource = missiontest.Resource
 )
 
@@ -31,30 +33,46 @@ const (
 type Domain struct {
 	testing.TB
 	*authority.Authority
+	Issuer string
 	Ledger *ledgertest.Log
 	At     time.Time // what its clock shows; set it to move time
+
+	side *federationtest.Domain
+	now  func() time.Time
 }
 
-// New starts a domain.
+// New starts a domain with a clock that stands still until At is set.
 func New(t testing.TB) *Domain {
 	t.Helper()
 	d := &Domain{TB: t, At: missiontest.At}
-	now := func() time.Time { return d.At }
-	keys := ledgertest.NewKeys(t, Origin)
-	d.Ledger = ledgertest.NewLog(t, ledgertest.Options{Keys: keys, Now: now})
-	const owner = `"subject":{"iss":"https://id.a.example","sub":"owner"}`
-	principals, err := authority.ParsePrincipals(fmt.Appendf(nil, `[%s,%s,%s]`,
-		principal("agent", `"kind":"service","roles":["client"],`+owner+`,
-			"authority_source":{"type":"user_delegated","id":"owner"},"ceiling":[{"type":"mission_resource_access",
-			"resource":"`+Resource+`","actions":["invoices.read"],"delegation":{"max_depth":1}}]`),
-		principal("approver", `"kind":"human","roles":["approver"],`+owner),
-		principal("operator", `"kind":"service","roles":["operator","resume"]`)))
-	d.must(err)
-	d.Authority, err = authority.New(authority.Config{Issuer: Issuer, Log: d.Ledger, Status: missiontest.Key("issuer"),
-		Evidence: keys.Evidence, Governance: missiontest.Key("governance"), Principals: principals, Now: now})
-	d.must(err)
-	d.must(d.Recover(t.Context()))
+	d.now = func() time.Time { return d.At }
+	d.side = federationtest.New(t, "mas.a.example", d.now)
+	d.Issuer, d.Ledger = d.side.Issuer, d.side.Log
+	entry := mission.Entry{Type: mission.TypeResourceAccess, Resource: Resource, Actions: []string{"invoices.read"}}
+	d.open(authority.Config{}, people(t, d.Issuer, entry))
 	return d
+}
+
+// open makes and recovers the authority.
+func (d *Domain) open(c authority.Config, principals string) {
+	d.Helper()
+	ps, err := authority.ParsePrincipals([]byte("[" + principals + "]"))
+	d.must(err)
+	c.Issuer, c.Log, c.Principals, c.Now = d.Issuer, d.Ledger, ps, d.now
+	c.Status, c.Governance, c.Evidence, c.Receipts = d.side.Key, d.side.Governance, d.Ledger.Keys.Evidence, d.Ledger.Keys.Receipt
+	d.Authority, err = authority.New(c)
+	d.must(err)
+	d.must(d.Recover(d.Context()))
+}
+
+// people are the local principals: an agent that may ask for the entry, its approver, and an operator.
+func people(t testing.TB, issuer string, ceiling mission.Entry) string {
+	t.Helper()
+	owner := fmt.Sprintf(`"subject":{"iss":%q,"sub":"approver"}`, issuer)
+	return principal("agent", `"kind":"service","roles":["client"],`+owner+`,"authority_source":{"type":"user_delegated",
+		"id":"owner"},"ceiling":`+string(federationtest.RawOf(t, []mission.Entry{ceiling}).Bytes())) + "," +
+		principal("approver", `"kind":"human","roles":["approver"],`+owner) + "," +
+		principal("operator", `"kind":"service","roles":["operator","resume"]`)
 }
 
 func principal(id, members string) string {
@@ -86,31 +104,49 @@ func (d *Domain) As(id string) authority.Caller {
 // Approve proposes and approves a mission that lives an hour, and returns its id.
 func (d *Domain) Approve() string {
 	d.Helper()
-	member := func(answer []byte, err error, name string) string {
-		d.Helper()
-		d.must(err)
-		var all map[string]any
-		d.must(json.Unmarshal(answer, &all))
-		s, _ := all[name].(string)
-		return s
-	}
+	return d.propose(Resource, mission.Entry{Type: mission.TypeResourceAccess, Resource: Resource,
+		Actions: []string{"invoices.read"}})
+}
+
+func (d *Domain) propose(resource string, entry mission.Entry) string {
+	d.Helper()
 	answer, err := d.Submit(d.Context(), d.As("agent"), fmt.Appendf(nil, `{"intent":{"goal":"Reconcile","resources":[%q],
-		"expires_at":%q},"authorization_details":[{"type":"mission_resource_access","resource":%q,
-		"actions":["invoices.read"]}]}`, Resource, mission.FormatTime(d.At.Add(time.Hour)), Resource))
-	id := member(answer, err, "submission_id")
-	d.At = d.At.Add(time.Second)
-	review, err := d.Review(d.Context(), d.As("approver"), id)
-	body := fmt.Appendf(nil, `{"context_id":%q,"consent_rendering_hash":%q,"decision":"approve"}`,
-		member(review, err, "context_id"), member(review, nil, "consent_rendering_hash"))
-	d.At = d.At.Add(time.Second)
-	answer, err = d.Decide(d.Context(), d.As("approver"), id, body)
-	return member(answer, err, "mission_id")
+		"expires_at":%q},"authorization_details":%s}`, resource, mission.FormatTime(d.now().Add(time.Hour)),
+		federationtest.RawOf(d, []mission.Entry{entry}).Bytes()))
+	d.must(err)
+	d.pass()
+	return d.decide(d.member(answer, "submission_id"))
+}
+
+// decide reviews and approves a submission and returns the mission's id, if one was created.
+func (d *Domain) decide(submission string) string {
+	d.Helper()
+	review, err := d.Review(d.Context(), d.As("approver"), submission)
+	d.must(err)
+	d.pass()
+	answer, err := d.Decide(d.Context(), d.As("approver"), submission, fmt.Appendf(nil,
+		`{"context_id":%q,"consent_rendering_hash":%q,"decision":"approve"}`, d.member(review, "context_id"),
+		d.member(review, "consent_rendering_hash")))
+	d.must(err)
+	return d.member(answer, "mission_id")
+}
+
+// pass lets a second pass where the clock stands still.
+func (d *Domain) pass() { d.At = d.At.Add(time.Second) }
+
+// member is a string member of a JSON answer, "" if there is none.
+func (d *Domain) member(answer []byte, name string) string {
+	d.Helper()
+	var all map[string]any
+	d.must(json.Unmarshal(answer, &all))
+	s, _ := all[name].(string)
+	return s
 }
 
 // Move asks the operator for a transition, a second later.
 func (d *Domain) Move(id string, op mission.Operation, edits ...func(*authority.LifecycleRequest)) {
 	d.Helper()
-	d.At = d.At.Add(time.Second)
+	d.pass()
 	q := authority.LifecycleRequest{MissionID: id, Operation: op, Nonce: mission.NewSalt(), Reason: "because"}
 	for _, edit := range edits {
 		edit(&q)
@@ -133,20 +169,26 @@ func (d *Domain) Write(subject, contentType string, value any) {
 	d.Helper()
 	body, err := mission.Marshal(value)
 	d.must(err)
-	raw, err := ledger.SignStatement(context.Background(), ledger.Claims{Issuer: Issuer, Subject: subject,
-		IssuedAt: d.At.Unix(), ContentType: contentType, Digest: sha256.Sum256(body)}, d.Ledger.Keys.Evidence)
+	raw, err := ledger.SignStatement(context.Background(), ledger.Claims{Issuer: d.Issuer, Subject: subject,
+		IssuedAt: d.now().Unix(), ContentType: contentType, Digest: sha256.Sum256(body)}, d.Ledger.Keys.Evidence)
 	d.must(err)
 	d.Ledger.MustCommit(d, ledger.Change{Entries: []ledger.Entry{{Statement: raw, Body: body}}})
 }
 
 // Trust is the trust document of the domain.
 func (d *Domain) Trust() *verifier.Trust {
+	d.Helper()
+	set := func(k *jws.Key) *jws.KeySet {
+		s, err := jws.NewKeySet(map[string]crypto.PublicKey{k.KeyID(): k.Public()})
+		d.must(err)
+		return s
+	}
 	k := d.Ledger.Keys
-	return &verifier.Trust{Anchor: verifier.Anchor{Issuer: Issuer, Origin: k.Origin, VKey: k.VKey,
-		Keys: missiontest.Keys(missiontest.Key("issuer")), Governance: missiontest.Keys(missiontest.Key("governance")),
+	return &verifier.Trust{Anchor: verifier.Anchor{Issuer: d.Issuer, Origin: k.Origin, VKey: k.VKey,
+		Keys: set(d.side.Key), Governance: set(d.side.Governance),
 		Receipts: verifier.KeyRing{{Public: k.ReceiptKey, Status: verifier.KeyActive}},
 		Evidence: verifier.KeyRing{{Public: k.EvidenceKey, Status: verifier.KeyActive}}}}
 }
 
-// MissionSubject is the feed of a mission.
+// MissionSubject is the feed of a mission of the Domain of New.
 func MissionSubject(id string) string { return Issuer + "/missions/" + id }

@@ -1,6 +1,9 @@
 package verifiertest
 
 import (
+	"fmt"
+	"io/fs"
+
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/verifier"
@@ -12,7 +15,7 @@ func (d *Domain) History(id string) (*mission.Record, mission.Standing) {
 	v := d.Ledger.MustView(d)
 	var rec *mission.Record
 	var cur mission.Standing
-	for _, index := range d.feed(v, MissionSubject(id)) {
+	for _, index := range d.feed(v, d.subject(id)) {
 		s, body := d.entry(v, index)
 		var err error
 		switch s.ContentType {
@@ -34,11 +37,11 @@ func (d *Domain) History(id string) (*mission.Record, mission.Standing) {
 func (d *Domain) Feeds(id string) []string {
 	d.Helper()
 	v := d.Ledger.MustView(d)
-	for _, index := range d.feed(v, MissionSubject(id)) {
+	for _, index := range d.feed(v, d.subject(id)) {
 		if s, body := d.entry(v, index); s.ContentType == mission.ContentApprovalRecord {
 			rec, err := mission.ParseRecord(body)
 			d.must(err)
-			return []string{MissionSubject(id), Issuer + "/approvals/" + string(rec.ApprovalEventID), Issuer + "/principals"}
+			return []string{d.subject(id), d.Issuer + "/approvals/" + string(rec.ApprovalEventID), d.Issuer + "/principals"}
 		}
 	}
 	d.Fatal("no approval")
@@ -56,13 +59,13 @@ func (d *Domain) Export(id string, subjects []string) []byte {
 	d.Helper()
 	v := d.Ledger.MustView(d)
 	head := v.Head()
-	b := verifier.Bundle{CreatedAt: d.At, Exporter: Issuer, Query: verifier.Query{Mission: id, Subjects: subjects},
+	b := verifier.Bundle{CreatedAt: d.now(), Exporter: d.Issuer, Query: verifier.Query{Mission: id, Subjects: subjects},
 		Head:       ledger.Checkpoint{Origin: d.Ledger.Keys.Origin, Size: head.Size, Root: head.Root},
 		Checkpoint: v.Checkpoint(), VKeys: []string{d.Ledger.Keys.VKey}}
 	var err error
 	b.Hint, err = d.Trust().Marshal()
 	d.must(err)
-	for _, subject := range append([]string{Issuer + "/log"}, subjects...) {
+	for _, subject := range append([]string{d.Issuer + "/log"}, subjects...) {
 		feed := d.feed(v, subject)
 		for seq, index := range feed {
 			s, body := d.entry(v, index)
@@ -159,11 +162,24 @@ func (d *Domain) transparent(v ledger.View, s *ledger.Statement, index, seq, siz
 	d.must(err)
 	e, err := v.Entry(index)
 	d.must(err)
-	receipt, err := ledger.SignReceipt(d.Context(), ledger.ReceiptClaims{Issuer: Issuer, Subject: s.Subject,
+	receipt, err := ledger.SignReceipt(d.Context(), ledger.ReceiptClaims{Issuer: d.Issuer, Subject: s.Subject,
 		IssuedAt: e.At.Unix(), FeedSeq: &seq, FeedSize: &size},
 		ledger.Inclusion{Size: head.Size, Index: index, Path: path}, head.Root, d.Ledger.Keys.Receipt)
 	d.must(err)
 	out, err := ledger.AttachReceipts(s.Raw, receipt)
 	d.must(err)
 	return out
+}
+
+func (d *Domain) subject(id string) string { return d.Issuer + "/missions/" + id }
+
+// Source serves the files of a mirror.
+func Source(files map[string][]byte) verifier.Source {
+	return func(path string) ([]byte, error) {
+		data, ok := files[path]
+		if !ok {
+			return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+		}
+		return data, nil
+	}
 }
