@@ -76,6 +76,13 @@ func (osFS) SyncDir(dir string) error {
 
 type osFile struct{ *os.File }
 
+func (f osFile) Sync() error {
+	if !Durable {
+		return nil
+	}
+	return f.sync()
+}
+
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

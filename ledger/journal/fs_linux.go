@@ -2,8 +2,8 @@ package journal
 
 import "syscall"
 
-// Sync is fdatasync: contents and size, without times.
-func (f osFile) Sync() error {
+// sync is fdatasync: contents and size, without times.
+func (f osFile) sync() error {
 	for {
 		err := syscall.Fdatasync(int(f.Fd()))
 		if err != syscall.EINTR {

@@ -4,6 +4,8 @@ package journal
 
 import "math"
 
+func (f osFile) sync() error { return f.File.Sync() }
+
 // Allocate grows the file; where the system has no fallocate the zeros written later reserve the space.
 func (f osFile) Allocate(size int64) error {
 	if have, err := f.Size(); err != nil || have >= size {
