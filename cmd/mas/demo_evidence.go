@@ -61,10 +61,43 @@ func (s *story) collect(ctx context.Context) error {
 			return fmt.Errorf("collecting from the %s domain: %w", a.name, err)
 		}
 	}
+	if err := s.collectProofs(ctx); err != nil {
+		return fmt.Errorf("collecting proofs: %w", err)
+	}
 	if err := s.writeTrust(); err != nil {
 		return fmt.Errorf("writing the trust documents: %w", err)
 	}
-	s.say("auditor", "fetched two bundles, two heads of each log, a consistency proof of each, and the trust documents")
+	s.say("auditor", "fetched two bundles, two heads of each log, consistency proofs, and the trust documents")
+	return nil
+}
+
+// collectProofs fetches the proofs that connect the heads which each side kept of the other's log with the other's bundle.
+func (s *story) collectProofs(ctx context.Context) error {
+	var bundles [2][]byte
+	for i, a := range s.actors() {
+		var err error
+		if bundles[i], err = os.ReadFile(s.file(a, "mission-evidence.zip")); err != nil {
+			return err
+		}
+	}
+	for i, need := range verifier.ProofsNeeded(bundles[0], bundles[1]) {
+		a := s.first
+		if need.Issuer == s.second.issuer {
+			a = s.second
+		}
+		auditor, err := a.dev.Client("auditor")
+		if err != nil {
+			return err
+		}
+		proof, err := auditor.Get(ctx, "/v1/proofs/consistency?"+url.Values{
+			"from": {strconv.FormatUint(need.From, 10)}, "to": {strconv.FormatUint(need.To, 10)}}.Encode())
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.file(a, fmt.Sprintf("head-%d.json", i)), proof.Body, 0o600); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -162,6 +195,13 @@ func (s *story) verify(ctx context.Context, masverify string) error {
 	runs := [][]string{
 		{"exchange", first + ".mission-evidence.zip", second + ".mission-evidence.zip",
 			"--trust", first + ".trust.json", "--receiver-trust", second + ".trust.json"},
+	}
+	proofs, err := filepath.Glob(filepath.Join(s.evidence, "*.head-*.json"))
+	if err != nil {
+		return err
+	}
+	for _, p := range proofs {
+		runs[0] = append(runs[0], "--proof", filepath.Base(p))
 	}
 	for _, name := range []string{first, second} {
 		id, err := os.ReadFile(filepath.Join(s.evidence, name+".mission"))

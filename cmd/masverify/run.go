@@ -11,6 +11,9 @@ import (
 	"github.com/mission-authority/mas/verifier"
 )
 
+// version is set when the binary is built.
+var version = "unversioned"
+
 // Exit codes of every command.
 const (
 	exitOK           = 0
@@ -61,6 +64,7 @@ func (t *tool) command() *cobra.Command {
 Trust comes only from the document given with --trust (see docs/formats.md); keys inside an artifact are hints.
 
 Exit codes: 0 all checked and right, 1 something is wrong, 2 something could not be checked, 3 usage.`,
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
