@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ type side struct {
 	dom     *federationtest.Domain
 	config  authority.Config
 	wire    *wire
+	serving atomic.Pointer[authority.Authority] // what others reach; nil while the process is down
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -68,8 +70,10 @@ func inBorder(t *testing.T, o borders, test func(*testing.T, *border)) {
 		if o.annexB != nil {
 			o.annexB(annexB)
 		}
-		x.a.configure(x.b, x.signed, annexA, o.peerAB)
-		x.b.configure(x.a, x.signed, annexB, o.peerBA)
+		x.a.configure(x.b)
+		x.a.enter(x.b, x.signed, annexA, o.peerAB)
+		x.b.configure(x.a)
+		x.b.enter(x.a, x.signed, annexB, o.peerBA)
 		t.Cleanup(x.a.close)
 		t.Cleanup(x.b.close)
 		x.a.open()
@@ -87,25 +91,33 @@ func approverOf(d *federationtest.Domain) mission.Principal {
 	return mission.Principal{Iss: d.Issuer, Sub: "approver"}
 }
 
-// configure prepares a side; it may be opened more than once.
-func (s *side) configure(other *side, signed *federation.SignedAgreement, annex *federation.Annex, change func(*federation.Peer)) {
+// configure prepares a side among others; it may be opened more than once.
+func (s *side) configure(others ...*side) {
+	s.t.Helper()
+	ps, err := authority.ParsePrincipals([]byte(borderPrincipals(s.t, s.dom, others...)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.wire.from = s
+	s.wire.to = map[string]*side{}
+	for _, other := range others {
+		s.wire.to[other.dom.Issuer] = other
+	}
+	s.config = authority.Config{
+		Issuer: s.dom.Issuer, Log: s.dom.Log, Status: s.dom.Key, Evidence: s.dom.Log.Keys.Evidence,
+		Governance: s.dom.Governance, Principals: ps, MaxStale: 5 * time.Second, StatusTTL: 5 * time.Second,
+		Upstream: s.wire, Receipts: s.dom.Log.Keys.Receipt,
+	}
+}
+
+// enter puts another side into the registry.
+func (s *side) enter(other *side, signed *federation.SignedAgreement, annex *federation.Annex, change func(*federation.Peer)) {
 	s.t.Helper()
 	record := other.dom.Record(s.t, s.dom)
 	if change != nil {
 		change(record)
 	}
-	ps, err := authority.ParsePrincipals([]byte(borderPrincipals(s.t, s.dom, other.dom)))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.wire.to = other
-	s.wire.from = s
-	s.config = authority.Config{
-		Issuer: s.dom.Issuer, Log: s.dom.Log, Status: s.dom.Key, Evidence: s.dom.Log.Keys.Evidence,
-		Governance: s.dom.Governance, Principals: ps, MaxStale: 5 * time.Second, StatusTTL: 5 * time.Second,
-		Upstream: s.wire, Receipts: s.dom.Log.Keys.Receipt,
-		Peers: []authority.PeerConfig{{Record: record, Signed: signed, Annex: annex}},
-	}
+	s.config.Peers = append(s.config.Peers, authority.PeerConfig{Record: record, Signed: signed, Annex: annex})
 }
 
 // open makes the authority and recovers it.
@@ -119,6 +131,7 @@ func (s *side) open() {
 		s.t.Fatal(err)
 	}
 	s.Authority = a
+	s.serving.Store(a)
 }
 
 // start runs the workers until close.
@@ -136,6 +149,7 @@ func (s *side) start() {
 }
 
 func (s *side) close() {
+	s.serving.Store(nil)
 	if s.stop != nil {
 		s.stop()
 		<-s.stopped
@@ -151,25 +165,33 @@ func (s *side) restart() {
 	s.start()
 }
 
-// borderPrincipals are a client with a subject and a ceiling, its approver, an operator, relying parties, and the peer.
-func borderPrincipals(t *testing.T, d, other *federationtest.Domain) string {
+// borderPrincipals are a client with a subject and a ceiling, its approver, an operator, relying parties, and the peers.
+func borderPrincipals(t *testing.T, d *federationtest.Domain, others ...*side) string {
 	approver := fmt.Sprintf(`{"iss":%q,"sub":"approver"}`, d.Issuer)
-	ceiling := federationtest.Crossing([]string{"invoice.read", "invoice.pay", "invoice.delete"}, other.Issuer)
+	audiences := []string{"https://third.example"}
+	for _, other := range others {
+		audiences = append(audiences, other.dom.Issuer)
+	}
+	ceiling := federationtest.Crossing([]string{"invoice.read", "invoice.pay", "invoice.delete"}, audiences...)
 	ceiling.Federation.MaxLocalMissions = new(int64(8))
+	ceiling.Federation.Onward = []string{"https://c.example"}
 	agent := `"kind":"service","roles":["client"],"subject":` + approver +
 		`,"authority_source":{"type":"user_delegated","id":"owner"},"ceiling":` +
 		string(federationtest.RawOf(t, []mission.Entry{ceiling}).Bytes())
-	jwk := federationtest.JWK(t, other.Key)
-	return `[` + strings.Join([]string{
+	list := []string{
 		principal("agent", agent),
 		principal("other-agent", agent),
 		principal("approver", `"kind":"human","roles":["approver"],"subject":`+approver),
 		principal("operator", `"kind":"service","roles":["operator","resume"]`),
 		principal("pep", `"kind":"service","roles":["pep"],"audiences":["`+federationtest.Resource+`"]`),
-		principal("false-peer", `"kind":"service","roles":["peer"],"audiences":["`+other.Issuer+`"]`),
-		fmt.Sprintf(`{"id":"peer","client_id":%q,"jwks":{"keys":[%s]},"kind":"service","roles":["peer"],"audiences":[%q]}`,
-			other.ClientID(), jwk.Bytes(), other.Issuer),
-	}, ",") + `]`
+		principal("false-peer", `"kind":"service","roles":["peer"],"audiences":["https://b.example"]`),
+	}
+	for _, other := range others {
+		list = append(list, fmt.Sprintf(
+			`{"id":%q,"client_id":%q,"jwks":{"keys":[%s]},"kind":"service","roles":["peer"],"audiences":[%q]}`,
+			other.dom.ClientID(), other.dom.ClientID(), federationtest.JWK(t, other.dom.Key).Bytes(), other.dom.Issuer))
+	}
+	return `[` + strings.Join(list, ",") + `]`
 }
 
 func (s *side) as(id string) authority.Caller {
@@ -183,10 +205,12 @@ func (s *side) as(id string) authority.Caller {
 
 // A wire carries what one side asks of the other. A test may cut it, slow it down, or change what comes back.
 type wire struct {
-	from, to *side
+	from *side
+	to   map[string]*side // by issuer
 
 	mu       sync.Mutex
 	cut      bool
+	cutTo    string // one issuer only
 	delay    time.Duration
 	refuse   int // HTTP status of every refusal, instead of an answer
 	calls    map[string]int
@@ -206,13 +230,13 @@ func (w *wire) set(change func(*wire)) {
 }
 
 // pass accounts for a call and fails it if the wire does.
-func (w *wire) pass(ctx context.Context, what string) error {
+func (w *wire) pass(ctx context.Context, p *federation.Partner, what string) error {
 	w.mu.Lock()
 	if w.calls == nil {
 		w.calls = map[string]int{}
 	}
 	w.calls[what]++
-	cut, delay, refuse := w.cut, w.delay, w.refuse
+	cut, delay, refuse := w.cut || w.cutTo == p.Peer.Issuer, w.delay, w.refuse
 	w.mu.Unlock()
 	if delay > 0 {
 		select {
@@ -228,6 +252,21 @@ func (w *wire) pass(ctx context.Context, what string) error {
 		return &federation.PeerRefusal{Status: refuse}
 	}
 	return nil
+}
+
+func (w *wire) other(p *federation.Partner) *side { return w.to[p.Peer.Issuer] }
+
+// reach is the running authority of a peer, and this side as it authenticates there.
+func (w *wire) reach(p *federation.Partner) (*authority.Authority, authority.Caller, error) {
+	a := w.other(p).serving.Load()
+	if a == nil {
+		return nil, authority.Caller{}, federation.ErrUnreachable
+	}
+	me, ok := a.Principals().ByClient(w.from.dom.ClientID())
+	if !ok {
+		return nil, authority.Caller{}, federation.ErrUnreachable
+	}
+	return a, authority.Caller{Principal: me, Method: "private_key_jwt", KeyID: me.Keys().KeyIDs()[0]}, nil
 }
 
 func (w *wire) count(what string) int {
@@ -260,7 +299,7 @@ func answer[T any](w *wire, change func(*wire) func(T) T, got T, err error) (T, 
 }
 
 func (w *wire) Status(ctx context.Context, p *federation.Partner, id mission.ID, nonce string) (string, error) {
-	if err := w.pass(ctx, "status"); err != nil {
+	if err := w.pass(ctx, p, "status"); err != nil {
 		return "", err
 	}
 	q := authority.StatusQuery{MissionID: string(id), Audience: p.Self, Nonce: nonce}
@@ -269,39 +308,55 @@ func (w *wire) Status(ctx context.Context, p *federation.Partner, id mission.ID,
 		q = w.question(q)
 	}
 	w.mu.Unlock()
-	got, err := w.to.Status(ctx, w.to.as("peer"), q)
+	to, caller, err := w.reach(p)
+	if err != nil {
+		return "", err
+	}
+	got, err := to.Status(ctx, caller, q)
 	return answer(w, func(w *wire) func(string) string { return w.status }, got, err)
 }
 
-func (w *wire) Project(ctx context.Context, _ *federation.Partner, body []byte) (string, error) {
-	if err := w.pass(ctx, "project"); err != nil {
+func (w *wire) Project(ctx context.Context, p *federation.Partner, body []byte) (string, error) {
+	if err := w.pass(ctx, p, "project"); err != nil {
 		return "", err
 	}
-	got, err := w.to.Project(ctx, w.to.as("peer"), body)
+	to, caller, err := w.reach(p)
+	if err != nil {
+		return "", err
+	}
+	got, err := to.Project(ctx, caller, body)
 	return answer(w, func(w *wire) func(string) string { return w.project }, got, err)
 }
 
-func (w *wire) Receive(ctx context.Context, _ *federation.Partner, compact string) ([]byte, error) {
-	if err := w.pass(ctx, "receive"); err != nil {
+func (w *wire) Receive(ctx context.Context, p *federation.Partner, compact string) ([]byte, error) {
+	if err := w.pass(ctx, p, "receive"); err != nil {
 		return nil, err
 	}
-	got, err := w.to.Receive(ctx, w.to.as("peer"), compact)
+	to, caller, err := w.reach(p)
+	if err != nil {
+		return nil, err
+	}
+	got, err := to.Receive(ctx, caller, compact)
 	return answer(w, func(w *wire) func([]byte) []byte { return w.receive }, got, err)
 }
 
-func (w *wire) Agree(ctx context.Context, _ *federation.Partner, body []byte) ([]byte, error) {
-	if err := w.pass(ctx, "agree"); err != nil {
+func (w *wire) Agree(ctx context.Context, p *federation.Partner, body []byte) ([]byte, error) {
+	if err := w.pass(ctx, p, "agree"); err != nil {
 		return nil, err
 	}
-	got, err := w.to.Agree(ctx, w.to.as("peer"), body)
+	to, caller, err := w.reach(p)
+	if err != nil {
+		return nil, err
+	}
+	got, err := to.Agree(ctx, caller, body)
 	return answer(w, func(w *wire) func([]byte) []byte { return w.agree }, got, err)
 }
 
-func (w *wire) Checkpoint(ctx context.Context, _ *federation.Partner) ([]byte, error) {
-	if err := w.pass(ctx, "checkpoint"); err != nil {
+func (w *wire) Checkpoint(ctx context.Context, p *federation.Partner) ([]byte, error) {
+	if err := w.pass(ctx, p, "checkpoint"); err != nil {
 		return nil, err
 	}
-	v, err := w.to.dom.Log.View()
+	v, err := w.other(p).dom.Log.View()
 	if err != nil {
 		return nil, err
 	}
@@ -309,11 +364,11 @@ func (w *wire) Checkpoint(ctx context.Context, _ *federation.Partner) ([]byte, e
 	return answer(w, func(w *wire) func([]byte) []byte { return w.head }, v.Checkpoint(), nil)
 }
 
-func (w *wire) Consistency(ctx context.Context, _ *federation.Partner, from, to uint64) ([]ledger.Hash, error) {
-	if err := w.pass(ctx, "consistency"); err != nil {
+func (w *wire) Consistency(ctx context.Context, p *federation.Partner, from, to uint64) ([]ledger.Hash, error) {
+	if err := w.pass(ctx, p, "consistency"); err != nil {
 		return nil, err
 	}
-	v, err := w.to.dom.Log.View()
+	v, err := w.other(p).dom.Log.View()
 	if err != nil {
 		return nil, err
 	}

@@ -189,6 +189,9 @@ func (a *Authority) approveCeiling(ctx context.Context, r *reading, c Caller, s 
 	if err != nil {
 		return nil, unavailable("reading a ceiling", errors.Join(ledger.ErrIntegrity, err))
 	}
+	if v.expires.Before(until) { // what was rendered as the effective end
+		until = v.expires
+	}
 	e, sequence, err := a.consent(ctx, r, c, s, v, verdict{decision: consentApproved})
 	if err != nil {
 		return nil, err

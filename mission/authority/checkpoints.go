@@ -30,7 +30,8 @@ type checkpointEvidence struct {
 	// Previous is the head before, and Path the proof that this one continues it; both absent for the first.
 	Previous string   `json:"previous_checkpoint,omitempty"`
 	Path     []string `json:"consistency_path,omitempty"`
-	Forked   bool     `json:"forked,omitempty"` // the heads contradict each other: both are kept
+	Unproven bool     `json:"unproven,omitempty"` // the peer did not give the path now; an auditor may ask for it later
+	Forked   bool     `json:"forked,omitempty"`   // the heads contradict each other: both are kept
 	SeenAt   string   `json:"seen_at"`
 	Salt     string   `json:"salt"`
 }
@@ -44,13 +45,14 @@ type headState struct {
 	Forked     bool   `json:"forked,omitempty"`
 }
 
-// state is the row after e. A fork is never forgotten, and the head before it stays; so does one that is newer than e.
+// state is the row after e. A fork is never forgotten, and the head before it stays; so does one that is newer than e, or
+// that e is not proven to continue: the next head is held against it.
 func (e *checkpointEvidence) state(before headState) headState {
 	if e.Forked {
 		before.Forked = true
 		return before
 	}
-	if e.Size < before.Size {
+	if e.Size < before.Size || e.Unproven {
 		return before
 	}
 	return headState{Checkpoint: e.Checkpoint, Size: e.Size, Root: e.Root, Forked: before.Forked}
@@ -67,8 +69,9 @@ type sighting struct {
 }
 
 // sight compares a checkpoint of the peer with the newest one known. A head that continues it is proven to do so with a
-// path from the peer; the network is not used when the heads are equal. The error wraps errForked if the heads
-// contradict each other, after that was written down.
+// path from the peer; the network is not used when the heads are equal. A peer that cannot be reached now, as an origin
+// need not be able to reach a receiver, leaves the head unproven. The error wraps errForked if the heads contradict each
+// other, after that was written down.
 func (a *Authority) sight(ctx context.Context, p *peer, occasion string, text []byte) (*sighting, error) {
 	now, err := p.OpenCheckpoint(text)
 	if err != nil {
@@ -118,7 +121,8 @@ func (a *Authority) continues(ctx context.Context, p *peer, s *sighting, now led
 	}
 	path, err := a.upstream.Consistency(ctx, p.Partner, older.Size, newer.Size)
 	if err != nil {
-		return refused(federation.CodeUnavailable, federation.ReasonUpstreamUnverified, err)
+		s.evidence.Unproven = true
+		return nil
 	}
 	if err := ledger.VerifyConsistency(older.Size, newer.Size, path, older.Root, newer.Root); err != nil {
 		return fmt.Errorf("%w: %w", errForked, err)

@@ -155,7 +155,7 @@ func (t *tending) watch(ctx context.Context) (pause time.Duration, again bool) {
 		t.a.logger.WarnContext(ctx, "holding a local mission failed and will be tried again", "mission", string(t.id),
 			"error", err)
 	}
-	return t.p.annex.Interval() / 2, true
+	return t.p.Agreement.MaxStale() / 2, true
 }
 
 func (a *Authority) standingOf(id mission.ID) (mission.Standing, error) {

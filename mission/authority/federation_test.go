@@ -751,20 +751,20 @@ func TestVisibility(t *testing.T) {
 			return err
 		}
 		own := x.b.dom.Issuer
-		refusedAs(t, ask("peer", crossing, own), "not_found", "")
+		refusedAs(t, ask("mas-b-example", crossing, own), "not_found", "")
 		_, err := x.a.Introduce(t.Context(), x.a.as("agent"), x.introductionRequest(plain))
 		refusedAs(t, err, "invalid_target", "outside_agreement")
 		_, err = x.a.Introduce(t.Context(), x.a.as("other-agent"), x.introductionRequest(crossing))
 		refusedAs(t, err, "not_found", "")
 		x.introduce(crossing)
-		if err := ask("peer", crossing, own); err != nil {
+		if err := ask("mas-b-example", crossing, own); err != nil {
 			t.Errorf("an introduced mission is hidden: %v", err)
 		}
-		refusedAs(t, ask("peer", plain, own), "not_found", "")
-		refusedAs(t, ask("peer", crossing, ""), "not_found", "")
-		refusedAs(t, ask("peer", crossing, federationtest.Resource), "not_found", "")
+		refusedAs(t, ask("mas-b-example", plain, own), "not_found", "")
+		refusedAs(t, ask("mas-b-example", crossing, ""), "not_found", "")
+		refusedAs(t, ask("mas-b-example", crossing, federationtest.Resource), "not_found", "")
 		refusedAs(t, ask("false-peer", crossing, own), "not_found", "")
-		refusedAs(t, ask("peer", mission.NewMissionID(), own), "not_found", "")
+		refusedAs(t, ask("mas-b-example", mission.NewMissionID(), own), "not_found", "")
 		x.sound()
 	})
 }
@@ -789,36 +789,36 @@ func TestIntroductionIsSingleUse(t *testing.T) {
 		}
 		other := request
 		other.Mission.ID = x.mission()
-		_, err = project("peer", other)
+		_, err = project("mas-b-example", other)
 		refusedAs(t, err, "not_found", "")
 		_, err = project("false-peer", request)
 		refusedAs(t, err, "not_found", "")
 		old := request
 		old.Agreement.Version++
-		_, err = project("peer", old)
+		_, err = project("mas-b-example", old)
 		refusedAs(t, err, "conflict", "agreement_mismatch")
-		first, err := project("peer", request)
+		first, err := project("mas-b-example", request)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := project("peer", request); err != nil || again != first {
+		if again, err := project("mas-b-example", request); err != nil || again != first {
 			t.Errorf("a repetition was answered otherwise: %v", err)
 		}
 		second := request
 		second.RequestID = "r-2"
-		_, err = project("peer", second)
+		_, err = project("mas-b-example", second)
 		refusedAs(t, err, "not_found", "")
 		changed := request
 		changed.ClientID = "other-agent"
-		_, err = project("peer", changed)
+		_, err = project("mas-b-example", changed)
 		refusedAs(t, err, "invalid_request", "idempotency_mismatch")
 		x.move(id, mission.OpSuspend)
-		_, err = project("peer", request)
+		_, err = project("mas-b-example", request)
 		refusedAs(t, err, "conflict", "stale_version")
 		late := x.mission()
 		request.Introduction, request.Mission.ID, request.RequestID = x.introduce(late), late, "r-3"
 		time.Sleep(10 * time.Minute)
-		_, err = project("peer", request)
+		_, err = project("mas-b-example", request)
 		refusedAs(t, err, "not_found", "")
 		if strings.Contains(string(evidenceBodies(x.a)), secret) {
 			t.Error("the secret is in the evidence")

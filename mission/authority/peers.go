@@ -79,8 +79,9 @@ func newPeers(self string, configs []PeerConfig) (*peers, error) {
 		if err != nil {
 			return nil, fmt.Errorf("authority: peer %.80q: %w", c.Record.Issuer, err)
 		}
-		if limit := partner.Agreement.MaxStale() / 2; c.Annex.Interval() > limit {
-			return nil, fmt.Errorf("authority: peer %.80q: poll_milliseconds is above half of max_stale", c.Record.Issuer)
+		if limit := longestPoll(partner.Agreement); c.Annex.Interval() > limit {
+			return nil, fmt.Errorf("authority: peer %.80q: poll_milliseconds is above %d, what the agreed freshness allows",
+				c.Record.Issuer, limit.Milliseconds())
 		}
 		digest, err := mission.ObjectDigest(struct {
 			Agreement mission.AgreementRef `json:"agreement"`
@@ -103,6 +104,12 @@ func newPeers(self string, configs []PeerConfig) (*peers, error) {
 		return 1
 	})
 	return ps, nil
+}
+
+// longestPoll is how long the next question may wait without the answer before it running out: half of max_stale, and a
+// second less than status_ttl, for fresh_until has whole seconds. An agreement that leaves no time is unusable.
+func longestPoll(a *federation.Agreement) time.Duration {
+	return min(a.MaxStale()/2, time.Duration(a.Freshness.StatusTTLSeconds-1)*time.Second)
 }
 
 // callingPeer finds the registry entry of a caller. A principal with the role alone is no peer.
