@@ -6,6 +6,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/mission"
 )
 
 // VerifyCheckpoint checks a signed checkpoint of a domain's log: note form, origin, and the signature of the trusted
@@ -33,23 +34,40 @@ func VerifyCheckpoint(text []byte, anchor *Anchor) (ledger.Checkpoint, Findings)
 }
 
 // VerifyConsistency checks that the tree of an older checkpoint is a prefix of the tree of a newer one, both of the same
-// domain's log and both signed by its trusted key. It returns the two heads as far as they could be read.
-func VerifyConsistency(older, newer []byte, path []ledger.Hash, anchor *Anchor) (from, to ledger.Checkpoint, fs Findings) {
-	from, fromFindings := VerifyCheckpoint(older, anchor)
-	to, toFindings := VerifyCheckpoint(newer, anchor)
-	fs = append(append(fs, fromFindings...), toFindings...)
-	if fs.Outcome() != OK {
+// domain's log and both signed by its trusted key. It returns the two heads as far as they could be read. Heads of one
+// size, and heads in the wrong order, need no proof: proof may be nil.
+func VerifyConsistency(older, newer []byte, proof *ConsistencyProof, anchor *Anchor) (from, to ledger.Checkpoint,
+	fs Findings) {
+	from, fs = VerifyCheckpoint(older, anchor)
+	to, more := VerifyCheckpoint(newer, anchor)
+	if fs = append(fs, more...); fs.Outcome() != OK {
 		return from, to, fs
 	}
-	switch err := ledger.VerifyConsistency(from.Size, to.Size, path, from.Root, to.Root); {
+	switch {
 	case from.Size > to.Size:
 		fs.add(Integrity, "log_rolled_back", anchor.Origin,
-			"the checkpoint of size %d is said to be newer than the one of size %d", to.Size, from.Size)
+			"the log had shown size %d and now ends at %d: it was set back, or the heads are in the wrong order", from.Size, to.Size)
 	case from.Size == to.Size && from.Root != to.Root:
 		fs.add(Integrity, "log_forked", anchor.Origin, "two signed roots for the same size %d", from.Size)
-	case err != nil:
-		fs.add(Integrity, "consistency_proof", anchor.Origin,
-			"the proof does not show that size %d is a prefix of size %d", from.Size, to.Size)
+	case from.Size == to.Size:
+	case proof == nil || proof.Origin != anchor.Origin || proof.From != from.Size || proof.To != to.Size:
+		fs.add(Audit, "proof_missing", anchor.Origin, "there is no proof from size %d to size %d", from.Size, to.Size)
+	default:
+		path, err := proof.Hashes()
+		if err != nil || ledger.VerifyConsistency(from.Size, to.Size, path, from.Root, to.Root) != nil {
+			fs.add(Integrity, "consistency_proof", anchor.Origin, "the proof does not show that size %d is a prefix of size %d",
+				from.Size, to.Size)
+		}
 	}
 	return from, to, fs
+}
+
+// KeptHead returns the checkpoint in the evidence that a domain logged of a peer's head, or text itself if it is no such
+// evidence: either may be at hand for a comparison.
+func KeptHead(text []byte) []byte {
+	var h peerHeadBody
+	if len(text) > 0 && text[0] == '{' && mission.DecodeOpen(text, &h) == nil && h.Checkpoint != "" {
+		return []byte(h.Checkpoint)
+	}
+	return text
 }

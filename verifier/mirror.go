@@ -186,7 +186,7 @@ func (s *scan) entry(index uint64, leaf ledger.Hash, raw []byte) {
 		s.feeds[st.Subject] = append(list, FeedEntry{index, leaf})
 	}
 	if index == 0 && st.ContentType != ledger.ContentTypeGenesis {
-		r.Findings.add(Integrity, "genesis_missing", "entry 0", "the log does not begin with a genesis statement")
+		r.Findings.add(Note, "genesis_missing", "entry 0", "the log does not begin with a genesis statement of ours")
 	}
 	if !s.opts.Signatures {
 		return

@@ -113,44 +113,48 @@ func (t *tool) checkpointCommand() *cobra.Command {
 }
 
 func (t *tool) consistencyCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "consistency OLD NEW PROOF --trust TRUST",
+	return &cobra.Command{
+		Use:   "consistency OLD NEW [PROOF] --trust TRUST",
 		Short: "Check that a log only grew between two signed heads",
 		Long: `Checks that the tree of the checkpoint OLD is a prefix of the tree of the checkpoint NEW. PROOF is the answer of
-/v1/proofs/consistency. A log that was set back shows here: the head that somebody else kept is OLD.`,
-		Args: cobra.ExactArgs(3),
-		RunE: func(_ *cobra.Command, args []string) error { return t.consistency(args[0], args[1], args[2]) },
+/v1/proofs/consistency. A log that was set back shows here: OLD is the head that somebody else kept, as a checkpoint or as
+the evidence in which a peer logged it.`,
+		Args: cobra.RangeArgs(2, 3),
+		RunE: func(_ *cobra.Command, args []string) error { return t.consistency(args[0], args[1], args[2:]) },
 	}
-	return c
 }
 
-func (t *tool) consistency(older, newer, proof string) error {
+func (t *tool) consistency(older, newer string, proof []string) error {
 	trust, err := t.anchors()
 	if err != nil {
 		return err
 	}
-	var files [3][]byte
-	for i, name := range []string{older, newer, proof} {
-		if files[i], err = t.read(name); err != nil {
+	from, err := t.read(older)
+	if err != nil {
+		return err
+	}
+	to, err := t.read(newer)
+	if err != nil {
+		return err
+	}
+	var p *verifier.ConsistencyProof
+	for _, name := range proof {
+		data, err := t.read(name)
+		if err != nil {
 			return err
 		}
+		if p, err = verifier.ParseConsistencyProof(data); err != nil {
+			return t.unacceptable(name, err)
+		}
 	}
-	p, err := verifier.ParseConsistencyProof(files[2])
-	if err != nil {
-		return t.unacceptable(proof, err)
-	}
-	path, err := p.Hashes()
-	if err != nil {
-		return t.unacceptable(proof, err)
-	}
-	from, to, fs := verifier.VerifyConsistency(files[0], files[1], path, &trust.Anchor)
+	a, b, fs := verifier.VerifyConsistency(verifier.KeptHead(from), verifier.KeptHead(to), p, &trust.Anchor)
 	t.conclude(fs.Outcome())
 	if t.json {
-		return t.document(map[string]any{"origin": trust.Origin, "from": from.Size, "to": to.Size, "findings": fs,
+		return t.document(map[string]any{"origin": trust.Origin, "from": a.Size, "to": b.Size, "findings": fs,
 			"outcome": fs.Outcome()})
 	}
 	if fs.Outcome() == verifier.OK {
-		t.line("verified", "%s  size %d is a prefix of size %d", trust.Origin, from.Size, to.Size)
+		t.line("verified", "%s  size %d is a prefix of size %d", trust.Origin, a.Size, b.Size)
 	}
 	t.findings(fs)
 	return nil

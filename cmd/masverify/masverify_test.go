@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -60,6 +62,7 @@ func TestScripts(t *testing.T) {
 //	cut.mission-evidence.zip           the same without its last entry
 //	mirror/                            of the log
 //	old.note, new.note, proof.json     two heads and the proof between them
+//	kept.json                          new.note as a peer would have logged it
 //	forged.note                        another root for the size of new.note, signed with the log's key
 //	transparent.cose, statement.cose, receipt.cose
 //	origin.zip, origin.json, receiver.zip, receiver.json   bundles and trust documents of two domains, upstream revoked
@@ -99,7 +102,74 @@ func newStage(t *testing.T) *stage {
 		s.files["mirror/"+path] = data
 	}
 	verifiertest.InBorder(t, s.exchange)
+	s.golden(t)
 	return s
+}
+
+// golden puts the golden log of the vectors on the stage, with a trust document that names its keys as it does.
+func (s *stage) golden(t *testing.T) {
+	t.Helper()
+	data, err := os.ReadFile("../../verifier/testdata/vectors/ledger.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Golden struct {
+			Checkpoint  string `json:"checkpoint"`
+			VKey        string `json:"log_vkey"`
+			Origin      string `json:"origin"`
+			Tile        string `json:"tile_0_000.p_4_hex"`
+			Bundle      string `json:"entry_bundle_tile_entries_000.p_4_hex"`
+			Transparent string `json:"transparent_statement_cbor_hex"`
+			Receipt     string `json:"receipt_inclusion_cbor_hex"`
+			Statements  []struct {
+				CBOR string `json:"statement_cbor_hex"`
+				Pub  string `json:"issuer_ed25519_pub_hex"`
+			} `json:"statements"`
+		} `json:"golden"`
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	g := file.Golden
+	octets := func(text string) []byte {
+		b, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	s.files["golden/checkpoint"] = []byte(g.Checkpoint)
+	s.files["golden/tile/0/000.p/4"] = octets(g.Tile)
+	s.files["golden/tile/entries/000.p/4"] = octets(g.Bundle)
+	s.files["golden.cose"], s.files["golden-receipt.cose"] = octets(g.Transparent), octets(g.Receipt)
+	domains := map[string]*verifier.Anchor{}
+	for _, x := range g.Statements {
+		st, err := ledger.ParseStatement(octets(x.CBOR))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if domains[st.Issuer] == nil {
+			domains[st.Issuer] = &verifier.Anchor{Issuer: st.Issuer, Origin: g.Origin, VKey: g.VKey}
+		}
+		if _, dup := domains[st.Issuer].Evidence.Find(st.KeyID); !dup {
+			domains[st.Issuer].Evidence = append(domains[st.Issuer].Evidence, verifier.TrustedKey{KeyID: st.KeyID,
+				Public: ed25519.PublicKey(octets(x.Pub)), Status: verifier.KeyActive})
+		}
+	}
+	receipt, err := ledger.ParseReceipt(s.files["golden-receipt.cose"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := domains[receipt.Issuer]
+	service.Receipts = service.Evidence
+	trust := &verifier.Trust{Anchor: *service}
+	for issuer, d := range domains {
+		if issuer != receipt.Issuer {
+			trust.Peers = append(trust.Peers, *d)
+		}
+	}
+	s.trust(t, "golden.json", trust)
 }
 
 // exchange puts both sides of an exchange on the stage.
@@ -171,6 +241,10 @@ func (s *stage) heads(t *testing.T, d *verifiertest.Domain) {
 		t.Fatal(err)
 	}
 	s.files["new.note"], s.files["proof.json"] = v.Checkpoint(), proof
+	if s.files["kept.json"], err = json.Marshal(map[string]any{"issuer": verifiertest.Issuer, "occasion": "mint",
+		"origin": newer.Origin, "size": newer.Size, "root": newer.Root.String(), "checkpoint": string(v.Checkpoint())}); err != nil {
+		t.Fatal(err)
+	}
 	newer.Root[0] ^= 1
 	if s.files["forged.note"], err = ledger.SignCheckpoint(newer, d.Ledger.Keys.Checkpoint); err != nil {
 		t.Fatal(err)
