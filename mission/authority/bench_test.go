@@ -29,7 +29,7 @@ func benchDomain(b *testing.B, missions int) (*domain, []string) {
 	return d, ids
 }
 
-func ecKey(b *testing.B) *jws.Key {
+func ecKey(b testing.TB) *jws.Key {
 	b.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

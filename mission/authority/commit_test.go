@@ -11,6 +11,7 @@ import (
 	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
+	"github.com/mission-authority/mas/mission/jws"
 )
 
 // held runs f while the log is held up: f decides on what was there before, and what meanwhile does comes first.
@@ -32,7 +33,9 @@ func TestDecidedTooLate(t *testing.T) {
 	inTime := func(t *testing.T, test func(t *testing.T, d *domain, store *ledgertest.FaultStore)) {
 		synctest.Test(t, func(t *testing.T) {
 			store := ledgertest.NewFaultStore(ledgertest.NewStore())
-			d := newDomain(t, parts{store: store, config: func(c *authority.Config) { c.SubmissionLifetime = 10 * time.Minute }})
+			d := newDomain(t, parts{store: store, config: func(c *authority.Config) {
+				c.SubmissionLifetime = 10 * time.Minute
+			}})
 			test(t, d, store)
 			d.sound()
 			if err := d.log.Stop(); err != nil {
@@ -51,6 +54,25 @@ func TestDecidedTooLate(t *testing.T) {
 			if n := len(of(d.entries(), mission.ContentApprovalRecord)); n != 0 {
 				t.Errorf("%d missions", n)
 			}
+		})
+	})
+	t.Run("the mission would be over before the submission", func(t *testing.T) {
+		inTime(t, func(t *testing.T, d *domain, store *ledgertest.FaultStore) {
+			d.config.MaxLifetime = time.Minute
+			a, err := authority.New(d.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Recover(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			d.Authority = a
+			id := d.submit(time.Hour)
+			s := d.review(id)
+			d.held(store, func() {
+				_, err := d.decide(id, s, "approve")
+				refusedAs(t, err, "submission_expired", "expires_at")
+			}, func() { d.clock.advance(time.Minute) })
 		})
 	})
 	t.Run("the submission is over", func(t *testing.T) {
@@ -125,7 +147,8 @@ func TestDecidedTooLate(t *testing.T) {
 
 // Two authorities over one log know nothing of each other: what keeps them apart is in the Changes.
 func TestTwoAuthorities(t *testing.T) {
-	d := newDomain(t, parts{})
+	d := newDomain(t, parts{config: func(c *authority.Config) { c.Status = ecKey(t) }}) // no two signatures are equal
+	d.issuer = d.config.Status.(*jws.Key)
 	other, err := authority.New(d.config)
 	if err != nil {
 		t.Fatal(err)
@@ -164,6 +187,25 @@ func TestTwoAuthorities(t *testing.T) {
 	}
 	if n := len(d.transitions()); n != len(tokens)/2 {
 		t.Errorf("%d transitions of %d requests", n, len(tokens)/2)
+	}
+	revoked := make([]string, 32)
+	d.mustMove("operator", id, mission.OpRevoke)
+	for i := range revoked { // requests that change nothing
+		wg.Go(func() {
+			answer, err := both[i%2].Lifecycle(t.Context(), d.as("operator"), authority.LifecycleRequest{
+				MissionID: id, Operation: mission.OpRevoke, Nonce: fmt.Sprint("again-", i/2),
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			revoked[i] = answer.Token
+		})
+	}
+	wg.Wait()
+	for i := 0; i < len(revoked); i += 2 {
+		if revoked[i] != revoked[i+1] {
+			t.Errorf("idle request %d was answered in two ways", i/2)
+		}
 	}
 	d.sound()
 }

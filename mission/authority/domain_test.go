@@ -254,7 +254,7 @@ func (d *domain) checkStatus(token, caller, id, audience, nonce string) (*missio
 	}
 	st, verdict := jws.CheckStatus(token, missiontest.Keys(d.issuer), mission.StatusContext{
 		At: d.clock.now(), Issuer: missiontest.Issuer, Audience: audience, Requester: caller, Nonce: nonce,
-		MissionID: mission.ID(id), Algs: []string{jws.EdDSA},
+		MissionID: mission.ID(id), Algs: []string{jws.EdDSA, jws.ES256},
 	})
 	if !verdict.Authentic() {
 		d.Fatalf("the answer is %s", verdict)

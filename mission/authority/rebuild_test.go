@@ -171,7 +171,10 @@ func TestRebuildRefuses(t *testing.T) {
 	foreign.Statement = &s
 	garbled := transition
 	garbled.Body = bytes.Replace(transition.Body, []byte(`"version":2`), []byte(`"version":3`), 1)
+	elsewhere := transition
+	elsewhere.Body = bytes.Replace(transition.Body, []byte(missiontest.Issuer), []byte(missiontest.PeerIssuer), 1)
 	for name, feed := range map[string][]authority.Evidence{
+		"of another issuer":    {approval, elsewhere},
 		"approved twice":       {approval, approval},
 		"transition first":     {transition},
 		"transition twice":     {approval, consent, transition, transition},
