@@ -25,12 +25,13 @@ const (
 	maxSealed     = 4 << 20
 )
 
-// KeyOverhead is what Cost counts for each key beside its octets, so that a limit in octets also bounds the number of keys.
+// KeyOverhead is what Cost counts for each key beside its octets, so that a limit in octets also bounds the number of
+// keys.
 const KeyOverhead = 96
 
-// Cost is counted in octets of keys and values of the queryable store plus KeyOverhead per key: BatchCost for the batch and
-// EntryCost, RowCost and BodyCost for its parts. Limits.Bytes bounds the sum, so a sequencer can fill a group without
-// encoding it.
+// Cost is counted in octets of keys and values of the queryable store plus KeyOverhead per key: BatchCost for the
+// batch and EntryCost, RowCost and BodyCost for its parts. Limits.Bytes bounds the sum, so a sequencer can fill a
+// group without encoding it.
 const (
 	// BatchCost covers the head, the commit row and the tiles of higher levels that one batch can complete.
 	BatchCost = 2*KeyOverhead + 9*(tileSize+10+KeyOverhead)
@@ -157,8 +158,8 @@ func (r *Row) check() error {
 }
 
 // UnmarshalBatch reads an encoding made by Marshal and derives leaf hashes, subjects and dedup keys by parsing the
-// statements. Tiles stay nil: Edge makes them from the leaves. The batch aliases data. Every error wraps ErrIntegrity: a
-// commit point never holds anything else.
+// statements. Tiles stay nil: Edge makes them from the leaves. The batch aliases data. Every error wraps ErrIntegrity:
+// a commit point never holds anything else.
 func UnmarshalBatch(data []byte) (*Batch, error) {
 	d := batchDecoder{rest: data}
 	b := d.batch()
@@ -283,8 +284,8 @@ func (d *batchDecoder) uint64() uint64 {
 	return 0
 }
 
-// KVs is everything the queryable store holds of the batch, see the keyspace. Entries must carry their derived fields and
-// Tiles every tile the batch completes. Keys are fresh; values may alias the batch.
+// KVs is everything the queryable store holds of the batch, see the keyspace. Entries must carry their derived fields
+// and Tiles every tile the batch completes. Keys are fresh; values may alias the batch.
 func (b *Batch) KVs() []KV {
 	marks := b.feedMarks()
 	kvs := make([]KV, 0, 4*len(b.Entries)+2*len(b.Rows)+len(b.Bodies)+len(b.Tiles)+2)

@@ -111,15 +111,19 @@ func TestMarshalBatchRefusesWhatCannotBeRead(t *testing.T) {
 	if _, err := good().Marshal(); err != nil {
 		t.Fatal(err)
 	}
+	entries := func(raw []byte) []ledger.BatchEntry { return []ledger.BatchEntry{{Raw: raw}} }
+	row := func(key string, version uint64, value []byte) []ledger.Row {
+		return []ledger.Row{{Key: key, Version: version, Value: value}}
+	}
 	for name, spoil := range map[string]func(*ledger.Batch){
 		"no number":        func(b *ledger.Batch) { b.Head.Seq = 0 },
 		"size":             func(b *ledger.Batch) { b.Head.Size = 1 },
-		"first":            func(b *ledger.Batch) { b.First, b.Entries = ^uint64(0), []ledger.BatchEntry{{Raw: []byte{1}}} },
+		"first":            func(b *ledger.Batch) { b.First, b.Entries = ^uint64(0), entries([]byte{1}) },
 		"empty entry":      func(b *ledger.Batch) { b.Head.Size, b.Entries = 1, []ledger.BatchEntry{{}} },
-		"large entry":      func(b *ledger.Batch) { b.Head.Size, b.Entries = 1, []ledger.BatchEntry{{Raw: make([]byte, 65536)}} },
+		"large entry":      func(b *ledger.Batch) { b.Head.Size, b.Entries = 1, entries(make([]byte, 65536)) },
 		"empty key":        func(b *ledger.Batch) { b.Rows = []ledger.Row{{Version: 1}} },
-		"long key":         func(b *ledger.Batch) { b.Rows = []ledger.Row{{Key: string(make([]byte, 1025)), Version: 1}} },
-		"large value":      func(b *ledger.Batch) { b.Rows = []ledger.Row{{Key: "k", Version: 1, Value: make([]byte, 1<<20+1)}} },
+		"long key":         func(b *ledger.Batch) { b.Rows = row(string(make([]byte, 1025)), 1, nil) },
+		"large value":      func(b *ledger.Batch) { b.Rows = row("k", 1, make([]byte, 1<<20+1)) },
 		"version 0":        func(b *ledger.Batch) { b.Rows = []ledger.Row{{Key: "k"}} },
 		"large body":       func(b *ledger.Batch) { b.Bodies = []ledger.SealedBody{{Sealed: make([]byte, 4<<20+1)}} },
 		"large checkpoint": func(b *ledger.Batch) { b.Checkpoint = make([]byte, 64<<10+1) },

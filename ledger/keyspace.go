@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// The keyspace of a Store. Every key starts with one prefix octet; integers are big-endian, so byte order is index order.
+// The keyspace of a Store. Every key starts with one prefix octet; integers are big-endian, so byte order is index
+// order.
 //
 //	e index8                entry bytes
 //	d dedup16               index8 of the entry with that DedupKey
 //	l leaf16                index8 of the entry with that leaf hash
-//	f subject16 index8      the feed of a subject, in index order; the value is a FeedMark for each row the entry justifies
+//	f subject16 index8      the feed of a subject, in index order: a FeedMark for each row the entry justifies
 //	t level1 index8         full tile, 8192 octets
 //	c first8                commit row: count, registration time, group number
 //	r key                   row: version, justification, value
@@ -20,9 +21,9 @@ import (
 //	b digest32              sealed body
 //	m "head"                head and checkpoint
 //
-// dedup16 and leaf16 are the first 16 octets of the hash and subject16 those of the subject's SHA-256: whoever finds such a
-// key compares the full value in the entry it leads to. Partial tiles are never stored; Edge holds them. Everything here
-// is derived from the batches of the commit point and can be rebuilt from them.
+// dedup16 and leaf16 are the first 16 octets of the hash and subject16 those of the subject's SHA-256: whoever finds
+// such a key compares the full value in the entry it leads to. Partial tiles are never stored; Edge holds them.
+// Everything here is derived from the batches of the commit point and can be rebuilt from them.
 const (
 	PrefixEntry   byte = 'e'
 	PrefixDedup   byte = 'd'
@@ -75,8 +76,8 @@ func ParseFeedKey(key []byte) (uint64, error) {
 // FeedMarkSize is the size of a FeedMark in octets.
 const FeedMarkSize = 8
 
-// FeedMark is the mark that an entry's feed key carries for a row it justifies. A row is stale if an entry above the one
-// that justifies it carries the row's mark in the same feed.
+// FeedMark is the mark that an entry's feed key carries for a row it justifies. A row is stale if an entry above the
+// one that justifies it carries the row's mark in the same feed.
 func FeedMark(key string) [FeedMarkSize]byte {
 	sum := sha256.Sum256([]byte(key))
 	return [FeedMarkSize]byte(sum[:])
@@ -190,7 +191,8 @@ func ParseRow(key string, value []byte) (Row, error) {
 	return r, nil
 }
 
-// RowHash is the value of a hash row: SHA-256 over a domain separator, the length of the key, the key and MarshalRow(r).
+// RowHash is the value of a hash row: SHA-256 over a domain separator, the length of the key, the key and
+// MarshalRow(r).
 func RowHash(r Row) Hash {
 	buf := make([]byte, 0, len(rowHashDomain)+2+len(r.Key)+rowHeader+len(r.Value))
 	buf = append(buf, rowHashDomain...)

@@ -12,9 +12,10 @@ import (
 	"github.com/mission-authority/mas/ledger/journal"
 )
 
-// Apply makes b durable as one frame of the journal and then visible. Errors besides ErrOutcomeUnknown say that nothing was
-// written: ErrConflict if expect is not the head, ErrTooLarge, ErrUnavailable for want of space or after a failure,
-// ErrIntegrity behind a closed latch, or the error of ctx, which is looked at once, before anything is written.
+// Apply makes b durable as one frame of the journal and then visible. Errors besides ErrOutcomeUnknown say that
+// nothing was written: ErrConflict if expect is not the head, ErrTooLarge, ErrUnavailable for want of space or after a
+// failure, ErrIntegrity behind a closed latch, or the error of ctx, which is looked at once, before anything is
+// written.
 func (s *Store) Apply(ctx context.Context, b *ledger.Batch, expect ledger.Head) error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()

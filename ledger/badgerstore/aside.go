@@ -14,7 +14,8 @@ import (
 	"github.com/mission-authority/mas/ledger/journal"
 )
 
-// How many copies stay in aside/: of the logs that a start was about to change, and of a whole Badger that was replaced.
+// How many copies stay in aside/: of the logs that a start was about to change, and of a whole Badger that was
+// replaced.
 const (
 	keptLogs   = 2
 	keptBadger = 1
@@ -23,8 +24,8 @@ const (
 	asideBadger = "badger-"
 )
 
-// setAside copies what Badger is about to change: its manifest, its write-ahead logs and its newest value log. For want of
-// space it goes without: what they hold is in the journal too.
+// setAside copies what Badger is about to change: its manifest, its write-ahead logs and its newest value log. For
+// want of space it goes without: what they hold is in the journal too.
 func (s *Store) setAside() error {
 	names, err := os.ReadDir(s.path(badgerDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -103,8 +104,8 @@ func (s *Store) pruneAside(prefix string, keep int) error {
 	return nil
 }
 
-// cutLogs cuts logs where they stop being readable, as Badger would do, but without letting it read what stands there: it
-// allocates whatever a damaged length says.
+// cutLogs cuts logs where they stop being readable, as Badger would do, but without letting it read what stands there:
+// it allocates whatever a damaged length says.
 func cutLogs(trims []trim) error {
 	for _, t := range trims {
 		var err error
@@ -120,7 +121,8 @@ func cutLogs(trims []trim) error {
 	return nil
 }
 
-// copyFile copies a file to a new one, sharing its blocks where the file system can and leaving holes where it has none.
+// copyFile copies a file to a new one, sharing its blocks where the file system can and leaving holes where it has
+// none.
 func copyFile(from, to string) (err error) {
 	src, err := os.Open(from)
 	if err != nil {

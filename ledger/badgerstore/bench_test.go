@@ -36,8 +36,8 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// benchBatch makes a batch of random entries, as the sequencer would hand it over. The entries are not statements: applying
-// does not parse them.
+// benchBatch makes a batch of random entries, as the sequencer would hand it over. The entries are not statements:
+// applying does not parse them.
 func benchBatch(edge *ledger.Edge, head ledger.Head, n int) *ledger.Batch {
 	batch := &ledger.Batch{First: edge.Size(), Checkpoint: make([]byte, 200)}
 	for i := range n {

@@ -43,8 +43,9 @@ func damageImages(t *testing.T) (closed, killed string, w *writer, opt badgersto
 	return dir, killed, w, opt
 }
 
-// TestFlippedBits flips single bits everywhere. Whatever happens, nothing that is read differs from what was written: the
-// damage is healed at the start, refused there, reported by the read that meets it, or was in octets that mean nothing.
+// TestFlippedBits flips single bits everywhere. Whatever happens, nothing that is read differs from what was written:
+// the damage is healed at the start, refused there, reported by the read that meets it, or was in octets that mean
+// nothing.
 func TestFlippedBits(t *testing.T) {
 	closed, killed, w, opt := damageImages(t)
 	flips := 6
@@ -87,7 +88,7 @@ func TestFlippedBits(t *testing.T) {
 				default:
 					silent++
 				}
-				if (atStart || atRead) && len(found) == 0 {
+				if (atStart || atRead) && len(found) == 0 && c.image == closed { // a killed one may end in the middle of an entry
 					t.Errorf("%s: noticed when used, but Check found nothing", where)
 				}
 				os.RemoveAll(dir)

@@ -12,12 +12,13 @@ import (
 	"github.com/mission-authority/mas/ledger"
 )
 
-// The erasure journal shred/erasures has a record of 64 octets for each erasure, written before the slot is overwritten:
+// The erasure journal shred/erasures has a record of 64 octets for each erasure, written before the slot is
+// overwritten:
 //
 //	"eras", number of the slot8, digest of the body32, crc32c4, zeros
 //
-// It is replayed at every start, so an erasure that a crash interrupted is finished, and a key file restored from a backup
-// loses again what was erased since.
+// It is replayed at every start, so an erasure that a crash interrupted is finished, and a key file restored from a
+// backup loses again what was erased since.
 const (
 	erasureRecord = 64
 	erasureUsed   = 4 + 8 + 32 + 4
@@ -25,8 +26,9 @@ const (
 
 var erasureMagic = [4]byte{'e', 'r', 'a', 's'}
 
-// Erase destroys the key of a sealed body, so that neither it nor any copy of it can be opened again. The erasure is durable
-// when Erase returns nil. The body must open, or be erased already: Erase does not destroy a key on a mere number.
+// Erase destroys the key of a sealed body, so that neither it nor any copy of it can be opened again. The erasure is
+// durable when Erase returns nil. The body must open, or be erased already: Erase does not destroy a key on a mere
+// number.
 func (v *Vault) Erase(digest ledger.Hash, sealed []byte) error {
 	if _, err := v.Open(digest, sealed); err != nil && !errors.Is(err, ledger.ErrErased) {
 		return err

@@ -12,13 +12,13 @@ import (
 	"github.com/mission-authority/mas/ledger/journal/journaltest"
 )
 
-// TestFaults breaks operations on the disk in every way, restarts in every way, and expects every acknowledged batch, at
-// most the one of unknown outcome besides, every body of an acknowledged batch, and every acknowledged stop. Badger stands
-// on the real file system and is closed in order: its own losses are the business of other tests.
+// TestFaults breaks operations on the disk in every way, restarts in every way, and expects every acknowledged batch,
+// at most the one of unknown outcome besides, every body of an acknowledged batch, and every acknowledged stop. Badger
+// stands on the real file system and is closed in order: its own losses are the business of other tests.
 func TestFaults(t *testing.T) {
 	total := 0
 	runFaults(t, &faultRun{disk: journaltest.NewDisk(), count: &total})
-	step := max(1, total/5)
+	step := max(1, total/4)
 	if testing.Short() {
 		step = total / 3
 	}
@@ -130,8 +130,8 @@ func (r *faultRun) check(t *testing.T, s *badgerstore.Store) {
 	r.acked, r.tried, r.stops, r.wanted = head.Seq, head.Seq, len(s.Stops().Pending()), len(s.Stops().Pending())
 }
 
-// TestFailedApplyOfADurableFrame: the frame is durable, Badger fails. The store is poisoned, and the batch is there after
-// the next start.
+// TestFailedApplyOfADurableFrame: the frame is durable, Badger fails. The store is poisoned, and the batch is there
+// after the next start.
 func TestFailedApplyOfADurableFrame(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, small())
@@ -146,7 +146,8 @@ func TestFailedApplyOfADurableFrame(t *testing.T) {
 	if s.Head().Seq != 3 {
 		t.Errorf("the head is frame %d", s.Head().Seq)
 	}
-	if err := s.Apply(t.Context(), b, expect); !errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrOutcomeUnknown) {
+	err := s.Apply(t.Context(), b, expect)
+	if !errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrOutcomeUnknown) {
 		t.Errorf("the next Apply = %v, want ErrUnavailable alone", err)
 	}
 	_ = s.Close()

@@ -14,7 +14,8 @@ import (
 
 // Badger's own Sync covers the logs it is writing, not those it has just left. Flush syncs the files themselves.
 
-// Flush makes Badger's files durable and records the frame they cover, from which a start after a loss of power replays.
+// Flush makes Badger's files durable and records the frame they cover, from which a start after a loss of power
+// replays.
 func (s *Store) Flush() error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
@@ -79,8 +80,8 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Scrub verifies everything at rest while the store is in use: every frame of the journal, and every block of every table
-// of Badger. Damage to a table closes the integrity latch and has the view rebuilt at the next start.
+// Scrub verifies everything at rest while the store is in use: every frame of the journal, and every block of every
+// table of Badger. Damage to a table closes the integrity latch and has the view rebuilt at the next start.
 func (s *Store) Scrub(ctx context.Context) error {
 	if err := s.begin(); err != nil {
 		return err

@@ -53,7 +53,8 @@ func mustClose(t testing.TB, s *badgerstore.Store) {
 	}
 }
 
-// A writer makes and applies batches like those of a log of missions: one row changes with every batch, bodies are sealed.
+// A writer makes and applies batches like those of a log of missions: one row changes with every batch, bodies are
+// sealed.
 type writer struct {
 	t       testing.TB
 	chain   *ledgertest.Chain

@@ -22,10 +22,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// What Badger 4.9.6 does with a damaged directory makes looking at it first necessary: it cuts a write-ahead log at the
-// first bad record and goes on, cuts a manifest whose last record is short and deletes the tables behind it, ends the
-// process on a bad table footer, answers "not found" or an older version for a bad block, and lets a compaction copy what
-// such a block leaves. So everything it would read without saying is read here before it may.
+// What Badger 4.9.6 does with a damaged directory makes looking at it first necessary: it cuts a write-ahead log at
+// the first bad record and goes on, cuts a manifest whose last record is short and deletes the tables behind it, ends
+// the process on a bad table footer, answers "not found" or an older version for a bad block, and lets a compaction
+// copy what such a block leaves. So everything it would read without saying is read here before it may.
 
 // An inspection is what a Badger directory holds, read without changing it.
 type inspection struct {
@@ -37,6 +37,8 @@ type inspection struct {
 	cut     uint64 // if the newest value log does not read clean: the last frame seen in it, or 0; see vlogCut
 	vlogCut bool
 	trims   []trim
+	broken  []string // what is damaged in logs, for Check
+	torn    []string // what may be the end of a log that a kill interrupted
 }
 
 // A trim cuts a log where Badger would, without letting it read what stands behind.
@@ -150,8 +152,8 @@ func verifyTables(dir string, manifest badger.Manifest) (uint64, error) {
 	return high, errors.Join(errs...)
 }
 
-// verifyTable checks the index and every block of a table file against their checksums and returns the highest version in
-// it. Blocks are not compressed (see options), so their checksums cover what the file holds.
+// verifyTable checks the index and every block of a table file against their checksums and returns the highest version
+// in it. Blocks are not compressed (see options), so their checksums cover what the file holds.
 func verifyTable(path string) (high uint64, err error) {
 	err = withMapped(path, func(b []byte) error {
 		index, blocks, err := tableIndex(b)
@@ -233,21 +235,34 @@ func (in *inspection) addWAL(path string) {
 	w, err := readWAL(path)
 	switch {
 	case err != nil:
+		in.broken = append(in.broken, fmt.Sprintf("log %s: %v", filepath.Base(path), err))
 		in.suspect = true
 		in.trims = append(in.trims, trim{path: path})
 		return
 	case !w.clean:
+		in.unclean(path, w)
 		in.suspect = true
-		in.trims = append(in.trims, trim{path: path, size: w.end})
 	}
-	if w.first > in.applied+1 {
-		in.suspect = true // the frames in between were in a log that is damaged or gone
+	if w.first > in.applied+1 || w.gap { // the frames in between were in a log that is damaged or gone
+		in.broken = append(in.broken, fmt.Sprintf("log %s: frames are missing", filepath.Base(path)))
+		in.suspect = true
 	}
-	in.suspect = in.suspect || w.gap
 	in.applied = max(in.applied, w.last)
 }
 
-// addValueLogs checks the header of every value log and reads the newest one, which Badger would cut at its first bad entry.
+// unclean notes that a log is to be cut where it stops being readable.
+func (in *inspection) unclean(path string, w walState) {
+	in.trims = append(in.trims, trim{path: path, size: w.end})
+	text := fmt.Sprintf("log %s cannot be read from %d on", filepath.Base(path), w.end)
+	if w.torn {
+		in.torn = append(in.torn, text)
+	} else {
+		in.broken = append(in.broken, text)
+	}
+}
+
+// addValueLogs checks the header of every value log and reads the newest one, which Badger would cut at its first bad
+// entry.
 func (in *inspection) addValueLogs(paths []string) error {
 	for _, path := range paths {
 		if err := checkLogHeader(path); err != nil {
@@ -264,7 +279,7 @@ func (in *inspection) addValueLogs(paths []string) error {
 	}
 	if !w.clean {
 		in.vlogCut, in.cut = true, w.last
-		in.trims = append(in.trims, trim{path: path, size: w.end})
+		in.unclean(path, w)
 	}
 	return nil
 }

@@ -87,8 +87,8 @@ func runAndKill(t *testing.T, dir string, frames int) (last uint64) {
 	return last
 }
 
-// writeUntilKilled goes on where the store is. A life cannot continue another one's chain, so each entry is its own batch
-// without entries: rows only.
+// writeUntilKilled goes on where the store is. A life cannot continue another one's chain, so each entry is its own
+// batch without entries: rows only.
 func writeUntilKilled(t *testing.T, dir string) {
 	s, err := badgerstore.Open(dir, killOptions())
 	if err != nil {

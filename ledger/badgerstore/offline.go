@@ -18,9 +18,9 @@ type Damage struct {
 	Detail string
 }
 
-// Check reads everything in a closed store and changes nothing: every frame of both journals, every block and every value
-// of Badger, every key of the vault, the erasure journal and the state. It says what cannot be read; what the parts say
-// about each other is for a comparison of Frames with a Snapshot. ErrLocked if the store is in use.
+// Check reads everything in a closed store and changes nothing: every frame of both journals, every block and every
+// value of Badger, every key of the vault, the erasure journal and the state. It says what cannot be read; what the
+// parts say about each other is for a comparison of Frames with a Snapshot. ErrLocked if the store is in use.
 func Check(ctx context.Context, dir string, opt Options) (found []Damage, err error) {
 	opt = opt.withDefaults()
 	if _, err := os.Stat(dir); err != nil {
@@ -43,8 +43,16 @@ func Check(ctx context.Context, dir string, opt Options) (found []Damage, err er
 	if err != nil {
 		return nil, err
 	}
-	for _, err := range in.damages() {
-		report("badger", err)
+	if in.damage != "" {
+		report("badger", errors.New(in.damage))
+	}
+	for _, text := range in.broken {
+		report("badger", errors.New(text))
+	}
+	for _, text := range in.torn {
+		if st.clean { // otherwise it was killed, and replaces what it had not finished from the journal
+			report("badger", errors.New(text))
+		}
 	}
 	for _, err := range checkValueLogs(view) {
 		report("badger", err)
@@ -52,25 +60,13 @@ func Check(ctx context.Context, dir string, opt Options) (found []Damage, err er
 	report("journal", checkJournal(ctx, opt.FS, filepath.Join(dir, "journal"), journal.Options{
 		Identity: opt.identity("journal"), Applied: max(in.applied, st.mark),
 	}))
-	report("stops", checkJournal(ctx, opt.FS, filepath.Join(dir, "stops"), journal.Options{Identity: opt.identity("stops")}))
+	report("stops", checkJournal(ctx, opt.FS, filepath.Join(dir, "stops"), journal.Options{
+		Identity: opt.identity("stops"),
+	}))
 	for _, err := range checkVault(opt.FS, filepath.Join(dir, "shred"), opt.Root) {
 		report("shred", err)
 	}
 	return found, ctx.Err()
-}
-
-// damages lists what is wrong with Badger's directory.
-func (in *inspection) damages() (errs []error) {
-	if in.damage != "" {
-		errs = append(errs, errors.New(in.damage))
-	}
-	if in.suspect {
-		errs = append(errs, errors.New("a write-ahead log does not read clean to its end"))
-	}
-	if in.vlogCut {
-		errs = append(errs, errors.New("the newest value log does not read clean to its end"))
-	}
-	return errs
 }
 
 func checkState(fsys journal.FS, dir string) (state, error) {
@@ -100,7 +96,7 @@ func checkState(fsys journal.FS, dir string) (state, error) {
 	return newest, errs
 }
 
-// checkValueLogs reads all value logs; inspect has read the newest.
+// checkValueLogs reads all value logs but the newest, which inspect has read.
 func checkValueLogs(dir string) (errs []error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -109,16 +105,22 @@ func checkValueLogs(dir string) (errs []error) {
 	if err != nil {
 		return []error{err}
 	}
+	var paths []string
 	for _, e := range entries {
-		if filepath.Ext(e.Name()) != ".vlog" {
-			continue
+		if filepath.Ext(e.Name()) == ".vlog" {
+			paths = append(paths, filepath.Join(dir, e.Name()))
 		}
-		w, err := readValueLog(filepath.Join(dir, e.Name()))
+	}
+	if err := sortByNumber(paths); err != nil || len(paths) == 0 {
+		return nil // inspect has said it
+	}
+	for _, path := range paths[:len(paths)-1] {
+		w, err := readValueLog(path)
 		if err == nil && !w.clean {
-			err = fmt.Errorf("damaged at %d, after frame %d", w.end, w.last)
+			err = fmt.Errorf("cannot be read from %d on, after frame %d", w.end, w.last)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("value log %s: %w", e.Name(), err))
+			errs = append(errs, fmt.Errorf("log %s: %w", filepath.Base(path), err))
 		}
 	}
 	return errs
@@ -188,9 +190,9 @@ func (v *Vault) checkErasures() []error {
 	return errs
 }
 
-// OpenCopy copies the closed store in dir to the new directory scratch, sharing blocks where the file system can, and opens
-// the copy. So a store can be read whole without changing it; see Recovery for what opening it would have repaired. The
-// caller removes scratch.
+// OpenCopy copies the closed store in dir to the new directory scratch, sharing blocks where the file system can, and
+// opens the copy. So a store can be read whole without changing it; see Recovery for what opening it would have
+// repaired. The caller removes scratch.
 func OpenCopy(dir, scratch string, opt Options) (*Store, error) {
 	if err := copyStore(dir, scratch); err != nil {
 		return nil, err

@@ -19,9 +19,10 @@ const (
 	maxAttempts = 3
 )
 
-// badgerOptions: unsynced, because the journal is the commit point; no conflict detection, because there is one writer;
-// values of more than 128 octets outside the tables, so that compaction does not rewrite them. No compression: keys are
-// mostly hashes, and without it block checksums can be verified from outside, blocks need no cache, and memory stays small.
+// badgerOptions: unsynced, because the journal is the commit point; no conflict detection, because there is one
+// writer; values of more than 128 octets outside the tables, so that compaction does not rewrite them. No compression:
+// keys are mostly hashes, and without it block checksums can be verified from outside, blocks need no cache, and
+// memory stays small.
 func (s *Store) badgerOptions() badger.Options {
 	return badger.DefaultOptions(s.path(badgerDir)).
 		WithSyncWrites(false).
@@ -167,8 +168,8 @@ func (in *inspection) replayFrom(was state, boot [16]byte) uint64 {
 	return from
 }
 
-// announce records, before Badger is touched, that it is being opened and, if frames are to be applied again, from where:
-// a crash in between must not make the next start believe what this one did not.
+// announce records, before Badger is touched, that it is being opened and, if frames are to be applied again, from
+// where: a crash in between must not make the next start believe what this one did not.
 func (s *Store) announce(from uint64, replay bool) error {
 	next := s.state.state
 	next.attempts++

@@ -128,8 +128,8 @@ func truncate(t testing.TB, path string, size int64) {
 	}
 }
 
-// TestPowerLoss keeps what was synced of the value logs and everything of the rest: keys without their values. A restart
-// of the system is what tells the store.
+// TestPowerLoss keeps what was synced of the value logs and everything of the rest: keys without their values. A
+// restart of the system is what tells the store.
 func TestPowerLoss(t *testing.T) {
 	dir := t.TempDir()
 	opt := small()
@@ -181,8 +181,8 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// TestInterruptedRecoveryIsTakenUp: what a recovery was about to do is done by the next start, even if Badger looks good
-// by then.
+// TestInterruptedRecoveryIsTakenUp: what a recovery was about to do is done by the next start, even if Badger looks
+// good by then.
 func TestInterruptedRecoveryIsTakenUp(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, small())

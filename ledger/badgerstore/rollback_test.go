@@ -20,7 +20,9 @@ func replaceDir(t *testing.T, dir, from, part string) {
 }
 
 // mustLatch opens a store that must come up with this latch closed, read at frame seq, and take nothing.
-func mustLatch(t *testing.T, dir string, opt badgerstore.Options, code string, w *writer, seq uint64) *badgerstore.Store {
+func mustLatch(
+	t *testing.T, dir string, opt badgerstore.Options, code string, w *writer, seq uint64,
+) *badgerstore.Store {
 	t.Helper()
 	s := mustOpen(t, dir, opt)
 	latch := s.Health().Integrity

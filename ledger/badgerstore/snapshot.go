@@ -43,8 +43,8 @@ func (v *snapshot) Close() {
 	})
 }
 
-// Get returns the value of key. It tells a value that is damaged, with ErrIntegrity, from one that is absent; of a damaged
-// table block, whose keys look absent, see the package comment.
+// Get returns the value of key. It tells a value that is damaged, with ErrIntegrity, from one that is absent; of a
+// damaged table block, whose keys look absent, see the package comment.
 func (v *snapshot) Get(key []byte) ([]byte, error) {
 	if err := v.store.begin(); err != nil {
 		return nil, err

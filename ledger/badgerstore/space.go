@@ -52,7 +52,8 @@ func (s *space) start() error {
 	return err
 }
 
-// watch gives up the ballast when space is short and takes it back when there is plenty. It reports whether space is short.
+// watch gives up the ballast when space is short and takes it back when there is plenty. It reports whether space is
+// short.
 func (s *space) watch() (low bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,8 +97,8 @@ func (s *space) take() error {
 	return nil
 }
 
-// needed is how much must be free for a commit that takes n octets of new files: the reserve, and the ballast as long as
-// it is given up.
+// needed is how much must be free for a commit that takes n octets of new files: the reserve, and the ballast as long
+// as it is given up.
 func (s *space) needed(n int64) int64 {
 	need := s.opt.Reserve + n
 	if !s.ballast {

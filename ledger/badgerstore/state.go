@@ -90,8 +90,8 @@ type stateFile struct {
 	state
 }
 
-// openState opens the state file in dir and reads it. A sector that is neither valid nor blank is damage: what it said is
-// not known, so the state then asks for a full replay.
+// openState opens the state file in dir and reads it. A sector that is neither valid nor blank is damage: what it said
+// is not known, so the state then asks for a full replay.
 func openState(fsys journal.FS, dir string) (*stateFile, error) {
 	f, err := fsys.OpenFile(filepath.Join(dir, stateName), os.O_RDWR|os.O_CREATE)
 	if err != nil {
@@ -145,8 +145,8 @@ func (s *stateFile) write(next state) error {
 	return nil
 }
 
-// bootID names the running system: as long as it is the same, what was written is in its caches, synced or not. Where the
-// system does not say, every opening counts as the first after a loss of power.
+// bootID names the running system: as long as it is the same, what was written is in its caches, synced or not. Where
+// the system does not say, every opening counts as the first after a loss of power.
 func bootID() (id [16]byte) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil || len(b) == 0 {

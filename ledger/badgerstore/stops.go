@@ -14,8 +14,8 @@ import (
 	"github.com/mission-authority/mas/ledger/journal"
 )
 
-// The emergency-stop journal is a journal of its own with two small preallocated segments, so it can be written when the
-// main journal cannot and when the disk is full. A frame is
+// The emergency-stop journal is a journal of its own with two small preallocated segments, so it can be written when
+// the main journal cannot and when the disk is full. A frame is
 //
 //	stop      1, at8 (ms), { length2 octets } of kind, id, actor, reason
 //	replayed  2, count4: the oldest count pending stops are in the log now
@@ -100,8 +100,8 @@ func readStops(j *journal.Journal) (pending []ledger.Stop, err error) {
 	return slices.Clone(pending), nil
 }
 
-// Stop records s; it is durable when Stop returns nil. If it fails the stop is in force all the same until the next start:
-// whoever ordered it knows, and the other direction would be the dangerous one.
+// Stop records s; it is durable when Stop returns nil. If it fails the stop is in force all the same until the next
+// start: whoever ordered it knows, and the other direction would be the dangerous one.
 func (s *Stops) Stop(ctx context.Context, stop ledger.Stop) error {
 	if err := checkStop(stop); err != nil {
 		return err
@@ -123,8 +123,8 @@ func (s *Stops) Stop(ctx context.Context, stop ledger.Stop) error {
 	return nil
 }
 
-// append writes a frame. If the outcome is unknown it opens the journal again, looks, and tries once more: a stop is worth
-// it. The caller adds what the frame says to pending.
+// append writes a frame. If the outcome is unknown it opens the journal again, looks, and tries once more: a stop is
+// worth it. The caller adds what the frame says to pending.
 func (s *Stops) append(frame []byte) error {
 	if s.journal == nil {
 		if err := s.reopen(); err != nil {

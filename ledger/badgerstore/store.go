@@ -1,18 +1,18 @@
 // Package badgerstore is the embedded engine: a ledger.Store over a journal of our own and Badger.
 //
-// The journal is the commit point. Apply appends the encoded batch as one frame, synced, and only then writes the batch's
-// keys to Badger, in one transaction whose version is the number of the frame and which is not synced. Badger is a view of
-// the journal that can be searched: a tail that it lost is replayed, and a Badger that is damaged or gone is rebuilt whole.
-// Open compares the two. A journal that ends before what Badger holds, or that tells another history, is a rollback; one
-// that is damaged cannot be trusted either: then the Store opens with its integrity latch closed, serves reads at Badger's
-// head and applies nothing.
+// The journal is the commit point. Apply appends the encoded batch as one frame, synced, and only then writes the
+// batch's keys to Badger, in one transaction whose version is the number of the frame and which is not synced. Badger
+// is a view of the journal that can be searched: a tail that it lost is replayed, and a Badger that is damaged or gone
+// is rebuilt whole. Open compares the two. A journal that ends before what Badger holds, or that tells another
+// history, is a rollback; one that is damaged cannot be trusted either: then the Store opens with its integrity latch
+// closed, serves reads at Badger's head and applies nothing.
 //
-// What Badger does silently is not relied on. Its manifest, every block of its tables, its write-ahead logs and its newest
-// value log are verified before it may open them (inspect.go); values are verified when they are read. An unreadable value
-// or page is ErrIntegrity, never ErrNotFound, and makes the next Open rebuild. What remains is damage to a table that
-// happens while the store is open: such a block answers "not found" or with an older version. Rows are kept under two
-// prefixes, which lie in different blocks once a table has more than one, and in the feed of their entry, so that a reader
-// who compares them sees most of it; Scrub and the next Open see the rest.
+// What Badger does silently is not relied on. Its manifest, every block of its tables, its write-ahead logs and its
+// newest value log are verified before it may open them (inspect.go); values are verified when they are read. An
+// unreadable value or page is ErrIntegrity, never ErrNotFound, and makes the next Open rebuild. What remains is damage
+// to a table that happens while the store is open: such a block answers "not found" or with an older version. Rows are
+// kept under two prefixes, which lie in different blocks once a table has more than one, and in the feed of their
+// entry, so that a reader who compares them sees most of it; Scrub and the next Open see the rest.
 //
 // A directory holds
 //
@@ -25,11 +25,11 @@
 //	ballast   space that is given up when the disk is full
 //	aside/    what recovery was about to change, as it was
 //
-// Full disk: a commit that would eat into the reserve is refused before anything is written. Badger writes through memory
-// maps, and a first write to a hole in a file kills the process if the disk is full; so the files it is writing are filled
-// as soon as they exist, and the ballast is given up before Badger has to make new ones. Reads need no space. Something else
-// that fills the disk to the last octet within the moment in which Badger flushes a table can still kill the process;
-// nothing acknowledged is lost then, and the ballast lets it start again.
+// Full disk: a commit that would eat into the reserve is refused before anything is written. Badger writes through
+// memory maps, and a first write to a hole in a file kills the process if the disk is full; so the files it is writing
+// are filled as soon as they exist, and the ballast is given up before Badger has to make new ones. Reads need no
+// space. Something else that fills the disk to the last octet within the moment in which Badger flushes a table can
+// still kill the process; nothing acknowledged is lost then, and the ballast lets it start again.
 package badgerstore
 
 import (
@@ -61,10 +61,10 @@ type Options struct {
 	Origin string   // of the log: segments of another one are refused
 
 	SegmentSize   int64         // of the journal: 64 MiB
-	MemTableSize  int64         // of Badger, kept about three times in memory: 32 MiB. A batch is limited to an eighth of it
+	MemTableSize  int64         // of Badger, about three times in memory: 32 MiB. Bounds a batch at an eighth
 	ValueLogSize  int64         // of one value log file of Badger: 64 MiB
 	Reserve       int64         // commits stop when less than this would be free: 256 MiB
-	Ballast       int64         // preallocated, given up on a full disk: 256 MiB
+	Ballast       int64         // preallocated, given up on a full disk: what opening Badger takes, never less
 	FlushInterval time.Duration // at most this long until Badger's files are durable, while Run runs: 30 s
 
 	FS     journal.FS // of everything but Badger; the operating system's if nil
@@ -324,9 +324,9 @@ func (s *Store) closeBadger() error {
 	return s.state.write(next)
 }
 
-// Run does what need not hold up a commit, until ctx ends: it allocates the next segment of the journal, compresses sealed
-// ones, makes Badger's files durable from time to time, and watches the free space. A store works without it, with longer
-// commits now and then and a longer recovery.
+// Run does what need not hold up a commit, until ctx ends: it allocates the next segment of the journal, compresses
+// sealed ones, makes Badger's files durable from time to time, and watches the free space. A store works without it,
+// with longer commits now and then and a longer recovery.
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

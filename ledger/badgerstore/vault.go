@@ -25,11 +25,11 @@ import (
 //	slot    state1, AES-256-GCM nonce12, sealed key48, zeros
 //
 // A slot's key is sealed under the root key, with the file id and the slot's number as additional data, so that slots
-// cannot be exchanged. Keys are made in chunks that are synced before the first of them is used; each opening starts a new
-// chunk, so a key that was handed out and whose body was not committed is never handed out again.
+// cannot be exchanged. Keys are made in chunks that are synced before the first of them is used; each opening starts a
+// new chunk, so a key that was handed out and whose body was not committed is never handed out again.
 //
-// Erasing overwrites a slot. That is as good as the disk: a device that remaps what it overwrites, and every backup of the
-// file, keep the sealed key until they are reused, which is why backups of shred/ need a maximum age of their own.
+// Erasing overwrites a slot. That is as good as the disk: a device that remaps what it overwrites, and every backup of
+// the file, keep the sealed key until they are reused, which is why backups of shred/ need a maximum age of their own.
 const (
 	shredVersion = 1
 	shredSlot    = 64
@@ -52,8 +52,8 @@ var shredMagic = [8]byte{'m', 'a', 's', 's', 'h', 'r', 'e', 'd'}
 // ErrRootKey: the keys in shred/ are sealed under another root key.
 var ErrRootKey = errors.New("badgerstore: the root key does not open the key file")
 
-// A Vault seals evidence bodies, each under a key of its own: AES-256-GCM with the body's digest and the key's number as
-// additional data. It is safe for concurrent use.
+// A Vault seals evidence bodies, each under a key of its own: AES-256-GCM with the body's digest and the key's number
+// as additional data. It is safe for concurrent use.
 type Vault struct {
 	fs   journal.FS
 	dir  string

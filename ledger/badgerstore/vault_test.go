@@ -158,8 +158,8 @@ func TestErase(t *testing.T) {
 	}
 }
 
-// TestVaultFaults breaks every operation in every way: no key is used twice, every body sealed opens, and what was erased
-// stays erased.
+// TestVaultFaults breaks every operation in every way: no key is used twice, every body sealed opens, and what was
+// erased stays erased.
 func TestVaultFaults(t *testing.T) {
 	for _, fault := range journaltest.Faults {
 		for _, keep := range journaltest.AllSurvivors {
@@ -191,14 +191,14 @@ type vaultFault struct {
 
 func (f *vaultFault) script(v *badgerstore.Vault) {
 	f.erased, f.maybe = map[int]bool{}, map[int]bool{}
-	for i := range 600 {
+	for i := range 300 {
 		body, digest := bodyOf(i)
 		s, err := v.Seal(digest, body)
 		if err != nil {
 			continue
 		}
 		f.sealed, f.number = append(f.sealed, s), append(f.number, i)
-		if n := len(f.sealed) - 1; n%200 == 5 {
+		if n := len(f.sealed) - 1; n%100 == 5 {
 			if v.Erase(digest, s) == nil {
 				f.erased[n] = true
 			}

@@ -13,8 +13,8 @@ import (
 
 // Badger's write-ahead logs (.mem) and value logs (.vlog) share one format: 20 octets of header, then entries { meta1,
 // user meta1, uvarint lengths of key and value, uvarint expiry, key, value, crc32c4 }, then zeros. A key ends with its
-// version, which is the number of the frame it came with. A transaction is a run of entries of one version with bit 6 set
-// in meta, and an entry with bit 7 set that ends it.
+// version, which is the number of the frame it came with. A transaction is a run of entries of one version with bit 6
+// set in meta, and an entry with bit 7 set that ends it.
 const (
 	walHeader    = 20
 	walBitTxn    = 1 << 6
@@ -29,6 +29,7 @@ type walState struct {
 	gap         bool   // a frame is missing between first and last
 	end         int64  // behind the last entry that can be used
 	clean       bool   // only zeros follow what was read
+	torn        bool   // not clean, but what follows may be one entry that a kill interrupted, and then zeros
 }
 
 // walEntry is one decoded entry.
@@ -39,10 +40,10 @@ type walEntry struct {
 	size    int
 }
 
-// parseEntry reads the entry at the start of b. It fails at zeros, at damage and at the end alike.
-func parseEntry(b []byte) (walEntry, bool) {
+// entryLengths reads the head of the entry at the start of b: where its key ends in a version, and its size.
+func entryLengths(b []byte) (keyEnd, size int, ok bool) {
 	if len(b) < 2 {
-		return walEntry{}, false
+		return 0, 0, false
 	}
 	head := b[2:min(len(b), walMaxHeader)]
 	used := 2
@@ -50,23 +51,28 @@ func parseEntry(b []byte) (walEntry, bool) {
 	for i := range lengths {
 		v, n := binary.Uvarint(head)
 		if n <= 0 {
-			return walEntry{}, false
+			return 0, 0, false
 		}
 		lengths[i], head, used = v, head[n:], used+n
 	}
 	klen, vlen := lengths[0], lengths[1]
 	if klen < 8 || klen > walMaxKey || vlen > math.MaxUint32 || uint64(len(b)) < uint64(used)+klen+vlen+4 {
-		return walEntry{}, false
+		return 0, 0, false
 	}
-	end := used + int(klen) + int(vlen)
-	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
+	return used + int(klen), used + int(klen) + int(vlen) + 4, true
+}
+
+// parseEntry reads the entry at the start of b. It fails at zeros, at damage and at the end alike.
+func parseEntry(b []byte) (walEntry, bool) {
+	keyEnd, size, ok := entryLengths(b)
+	if !ok || crc32.Checksum(b[:size-4], castagnoli) != binary.BigEndian.Uint32(b[size-4:]) {
 		return walEntry{}, false
 	}
 	return walEntry{
 		meta:    b[0],
-		version: math.MaxUint64 - binary.BigEndian.Uint64(b[used+int(klen)-8:]),
-		value:   b[used+int(klen) : end],
-		size:    end + 4,
+		version: math.MaxUint64 - binary.BigEndian.Uint64(b[keyEnd-8:]),
+		value:   b[keyEnd : size-4],
+		size:    size,
 	}, true
 }
 
@@ -103,7 +109,17 @@ func scanWAL(b []byte) walState {
 		off += e.size
 	}
 	w.clean = isZero(b[off:])
+	w.torn = !w.clean && isTorn(b[off:])
 	return w
+}
+
+// isTorn reports whether b begins with what may be a piece of one entry and holds zeros behind that.
+func isTorn(b []byte) bool {
+	_, size, ok := entryLengths(b)
+	if !ok {
+		size = walMaxHeader
+	}
+	return isZero(b[min(size, len(b)):])
 }
 
 func (w *walState) add(frame uint64) {
@@ -130,6 +146,7 @@ func readValueLog(path string) (w walState, err error) {
 			off += e.size
 		}
 		w.end, w.clean = int64(off), isZero(b[off:])
+		w.torn = !w.clean && isTorn(b[off:])
 		return nil
 	})
 	return w, err

@@ -10,9 +10,9 @@ import (
 	"math/bits"
 )
 
-// The unit of writing is a sector: disks write 512 octets or nothing of them. A frame starts at a sector boundary and owns
-// its sectors, so no write ever touches a sector that holds an acknowledged frame. Every written sector begins with a mark,
-// so a written sector is never all zeros, and nothing inside a payload can pass for the start of a frame.
+// The unit of writing is a sector: disks write 512 octets or nothing of them. A frame starts at a sector boundary and
+// owns its sectors, so no write ever touches a sector that holds an acknowledged frame. Every written sector begins
+// with a mark, so a written sector is never all zeros, and nothing inside a payload can pass for the start of a frame.
 //
 //	first sector:  mark 0xF5, "frm", length4, seq8, prev32, crc32c of the payload4, crc32c of these 52 octets4, payload
 //	other sectors: mark 0x5F, payload

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// FS is the little of a file system that durable files need. The methods promise what their names say and nothing more: a
-// name created, renamed or removed is durable only after SyncDir, contents only after File.Sync.
+// FS is the little of a file system that durable files need. The methods promise what their names say and nothing
+// more: a name created, renamed or removed is durable only after SyncDir, contents only after File.Sync.
 type FS interface {
 	// OpenFile opens name with os.O_* flags; a file it creates is readable by its owner only.
 	OpenFile(name string, flag int) (File, error)

@@ -9,8 +9,8 @@ import (
 	"github.com/mission-authority/mas/ledger/journal/journaltest"
 )
 
-// FuzzSegment opens whatever the last segment holds. Open refuses it and leaves it alone, or it takes it; then every frame
-// reads back, the next one can be appended, and a second Open finds the same.
+// FuzzSegment opens whatever the last segment holds. Open refuses it and leaves it alone, or it takes it; then every
+// frame reads back, the next one can be appended, and a second Open finds the same.
 func FuzzSegment(f *testing.F) {
 	disk := journaltest.NewDisk()
 	opt := options(disk)

@@ -1,16 +1,17 @@
 // Package journal is an append-only file of frames: the commit point of the embedded engine.
 //
-// A frame is durable when Append returns, or its outcome is unknown and the journal takes no more frames until it is opened
-// again. Frames are numbered from 1 and chained by SHA-256, so a journal either continues an earlier state of itself or is
-// recognisably another one. They stand in preallocated segments and are written with one pwrite and one fdatasync.
+// A frame is durable when Append returns, or its outcome is unknown and the journal takes no more frames until it is
+// opened again. Frames are numbered from 1 and chained by SHA-256, so a journal either continues an earlier state of
+// itself or is recognisably another one. They stand in preallocated segments and are written with one pwrite and one
+// fdatasync.
 //
 // Open reads the last segment and decides what its end means. A frame that a crash cut short is removed; it was never
 // acknowledged. It counts as cut short only if its checksum fails, nothing follows it, the caller does not know it as
-// applied, and at least one whole sector of it was never written. Every other disagreement is damage: Open reports it and
-// changes nothing. Damage in earlier segments is reported by Read and Verify when they get there.
+// applied, and at least one whole sector of it was never written. Every other disagreement is damage: Open reports it
+// and changes nothing. Damage in earlier segments is reported by Read and Verify when they get there.
 //
-// The journal does not interpret payloads, never deletes frames, and cannot see that it was replaced by an older copy of
-// itself unless the caller says which frame it knows (Options.Applied).
+// The journal does not interpret payloads, never deletes frames, and cannot see that it was replaced by an older copy
+// of itself unless the caller says which frame it knows (Options.Applied).
 package journal
 
 import (
@@ -68,7 +69,7 @@ func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 type Options struct {
 	Identity    [32]byte // of the log; segments of another one are refused
 	SegmentSize int64    // of new segments, a multiple of 512; DefaultSegmentSize if 0
-	Applied     uint64   // highest frame known to be applied elsewhere: never cut, and missed if the journal ends before it
+	Applied     uint64   // highest frame known to be applied: never cut, and missed if the journal ends before it
 	Aside       string   // directory for a copy of a segment before Open changes its end; made if missing
 	ReadOnly    bool     // change nothing; damage is reported by Read, and Append refuses
 	FS          FS       // OS if nil
@@ -106,8 +107,8 @@ type Journal struct {
 	packMu sync.Mutex // serialises Pack; taken before mu
 }
 
-// Open opens the journal in dir, which it makes if there is none. It returns a *CorruptError, ErrRollback or ErrIdentity
-// without having changed anything.
+// Open opens the journal in dir, which it makes if there is none. It returns a *CorruptError, ErrRollback or
+// ErrIdentity without having changed anything.
 func Open(dir string, opt Options) (*Journal, error) {
 	if opt.FS == nil {
 		opt.FS = OS
@@ -218,8 +219,8 @@ func (j *Journal) checkAhead() error {
 
 func (j *Journal) path(name string) string { return filepath.Join(j.dir, name) }
 
-// Append writes payload as the next frame and returns its number when it is durable. On ErrOutcomeUnknown the journal is
-// poisoned; after any other error nothing was written.
+// Append writes payload as the next frame and returns its number when it is durable. On ErrOutcomeUnknown the journal
+// is poisoned; after any other error nothing was written.
 func (j *Journal) Append(payload []byte) (uint64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -263,8 +264,8 @@ func (j *Journal) poison(step string, err error) error {
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, j.failed)
 }
 
-// roll makes the segment allocated ahead the tail. No frame is being written yet, so no outcome is unknown; but a failure
-// between the header and the name's durability still ends writing.
+// roll makes the segment allocated ahead the tail. No frame is being written yet, so no outcome is unknown; but a
+// failure between the header and the name's durability still ends writing.
 func (j *Journal) roll() error {
 	if err := j.ensureAhead(); err != nil {
 		return err
@@ -316,8 +317,8 @@ func (j *Journal) publishAs(f File, h header, name string) error {
 	return nil
 }
 
-// Prepare allocates the next segment if that was not done yet. Call it from time to time, off the path of Append: without
-// it Append allocates the segment itself when it needs it.
+// Prepare allocates the next segment if that was not done yet. Call it from time to time, off the path of Append:
+// without it Append allocates the segment itself when it needs it.
 func (j *Journal) Prepare(ctx context.Context) error {
 	j.mu.Lock()
 	err := j.writable()

@@ -304,8 +304,8 @@ func script(t *testing.T, j *journal.Journal) (acked, tried uint64) {
 	return acked, tried
 }
 
-// TestAFrameSeenAfterAFailedSyncIsMadeDurable: the system shows the frame of a failed sync but never writes it. Once Open
-// has shown it to its caller it must survive the next loss of power.
+// TestAFrameSeenAfterAFailedSyncIsMadeDurable: the system shows the frame of a failed sync but never writes it. Once
+// Open has shown it to its caller it must survive the next loss of power.
 func TestAFrameSeenAfterAFailedSyncIsMadeDurable(t *testing.T) {
 	disk := journaltest.NewDisk()
 	j := mustOpen(t, options(disk))

@@ -13,8 +13,8 @@ import (
 
 const packWindow = 4 << 20
 
-// Pack compresses the sealed segments, oldest first, and removes each original when its compressed copy is durable and has
-// been read back whole. It returns how many it did. Frames stay readable all the time.
+// Pack compresses the sealed segments, oldest first, and removes each original when its compressed copy is durable and
+// has been read back whole. It returns how many it did. Frames stay readable all the time.
 func (j *Journal) Pack(ctx context.Context) (int, error) {
 	j.packMu.Lock()
 	defer j.packMu.Unlock()
@@ -116,7 +116,9 @@ func (j *Journal) writePacked(ctx context.Context, seg segment, end uint64, temp
 		return err
 	}
 	var copied bytes.Buffer
-	d := frameReader{r: io.TeeReader(r, &copied), limit: payloadLimit(r.head.size), seq: r.head.first - 1, hash: r.head.prev}
+	d := frameReader{
+		r: io.TeeReader(r, &copied), limit: payloadLimit(r.head.size), seq: r.head.first - 1, hash: r.head.prev,
+	}
 	for d.seq < end {
 		if err := ctx.Err(); err != nil {
 			return err

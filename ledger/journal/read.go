@@ -13,8 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// checkHeaders reads the header of every segment: all belong to this log, follow each other without a gap, and start where
-// their names say. It leaves the header of the last one in j.head.
+// checkHeaders reads the header of every segment: all belong to this log, follow each other without a gap, and start
+// where their names say. It leaves the header of the last one in j.head.
 func (j *Journal) checkHeaders() error {
 	var prevFirst uint64
 	for i, seg := range j.segs {
@@ -49,8 +49,9 @@ func (j *Journal) readHeader(seg segment) (header, error) {
 	return r.head, nil
 }
 
-// Read yields the frames from number from on, verified: each segment is read from its start, and its end must be what the
-// next one continues. It yields frames that were durable when it was called. A *CorruptError is the last thing it yields.
+// Read yields the frames from number from on, verified: each segment is read from its start, and its end must be what
+// the next one continues. It yields frames that were durable when it was called. A *CorruptError is the last thing it
+// yields.
 func (j *Journal) Read(from uint64) iter.Seq2[Frame, error] {
 	return func(yield func(Frame, error) bool) {
 		j.mu.Lock()

@@ -17,8 +17,8 @@ const (
 	frames  = 3
 )
 
-// torn builds a journal of three one-sector frames with a fourth one of six sectors behind them, and returns the segment
-// and the fourth frame's offset.
+// torn builds a journal of three one-sector frames with a fourth one of six sectors behind them, and returns the
+// segment and the fourth frame's offset.
 func torn(t *testing.T) (seg []byte, off int) {
 	t.Helper()
 	disk := journaltest.NewDisk()
@@ -46,8 +46,8 @@ func reopen(seg []byte, applied uint64) (*journal.Journal, *journaltest.Disk, er
 	return j, disk, err
 }
 
-// TestTornTail is the matrix of the torn-tail rule: every subset of the sectors of the last frame never written, with and
-// without the frame known as applied, with and without something behind it.
+// TestTornTail is the matrix of the torn-tail rule: every subset of the sectors of the last frame never written, with
+// and without the frame known as applied, with and without something behind it.
 func TestTornTail(t *testing.T) {
 	seg, off := torn(t)
 	const sectors = 6
@@ -153,7 +153,8 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
-// TestDamageInSealedSegments flips bits in segments that Open does not read whole: Verify finds each, raw or compressed.
+// TestDamageInSealedSegments flips bits in segments that Open does not read whole: Verify finds each, raw or
+// compressed.
 func TestDamageInSealedSegments(t *testing.T) {
 	disk := journaltest.NewDisk()
 	j := mustOpen(t, options(disk))

@@ -62,8 +62,8 @@ var (
 // Survivors says what is found after a crash.
 type Survivors uint8
 
-// The choices: the process was killed and the system went on with its caches; or power failed and of the unsynced writes
-// and changes of directories none is found, all are, or each by the toss of a coin.
+// The choices: the process was killed and the system went on with its caches; or power failed and of the unsynced
+// writes and changes of directories none is found, all are, or each by the toss of a coin.
 const (
 	Killed Survivors = iota
 	KeepNone
