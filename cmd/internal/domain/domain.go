@@ -64,23 +64,25 @@ type Domain struct {
 
 // Open recovers the store below the configured directory and builds the services. The error is of the configuration, the
 // keys or the store; damage that the log can survive closes a latch instead.
-func Open(ctx context.Context, o Options) (d *Domain, err error) {
+func Open(ctx context.Context, o Options) (*Domain, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d = &Domain{o: o, ready: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, d.Close())
-		}
-	}()
-	if d.Keys, err = loadKeys(o.Config); err != nil {
-		return nil, err
+	d := &Domain{o: o, ready: make(chan struct{})}
+	if err := d.open(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Domain) open(ctx context.Context) (err error) {
+	if d.Keys, err = loadKeys(d.o.Config); err != nil {
+		return err
 	}
 	if err := d.openLog(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return d, d.openServices()
+	return d.openServices()
 }
 
 // openLog opens store and log.
