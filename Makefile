@@ -43,6 +43,10 @@ test: ## everything that tests the product, soaks in reduced counts, at most 10 
 soak: ## the same tests at full counts
 	@SOAK=1 bash .ci/test
 
+.PHONY: seeded
+seeded: ## plant the known bugs of .ci/seeded/bugs.json one by one; the test named beside each must fail
+	@$(GO) run ./.ci/seeded
+
 .PHONY: race
 race: ## the race detector over every package
 	@$(GO) test -race ./...

@@ -7,6 +7,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -28,11 +29,20 @@ type bug struct {
 func main() {
 	list := flag.String("list", ".ci/seeded/bugs.json", "the bugs")
 	only := flag.String("run", "", "plant only bugs whose name contains this")
+	check := flag.Bool("check", false, "only check that every passage is still there, exactly once")
 	flag.Parse()
 	bugs, err := read(*list)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
+	}
+	if *check {
+		if err := checkPassages(bugs); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Printf("seeded bugs: %d listed, every passage is there once\n", len(bugs))
+		return
 	}
 	dir, err := os.MkdirTemp("", "seeded")
 	if err != nil {
@@ -79,6 +89,19 @@ func read(path string) ([]bug, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return bugs, nil
+}
+
+func checkPassages(bugs []bug) error {
+	var all []error
+	for _, b := range bugs {
+		text, err := os.ReadFile(b.File)
+		if err != nil {
+			all = append(all, err)
+		} else if n := strings.Count(string(text), b.Old); n != 1 {
+			all = append(all, fmt.Errorf("%s: the passage occurs %d times in %s", b.Name, n, b.File))
+		}
+	}
+	return errors.Join(all...)
 }
 
 // plant runs the bug's test with the bug in place and reports an error unless the test compiled, ran and failed.
