@@ -37,6 +37,7 @@ type inspection struct {
 	cut     uint64 // if the newest value log does not read clean: the last frame seen in it, or 0; see vlogCut
 	vlogCut bool
 	trims   []trim
+	arena   int64    // what fits in a memtable
 	broken  []string // what is damaged in logs, for Check
 	torn    []string // what may be the end of a log that a kill interrupted
 }
@@ -47,9 +48,10 @@ type trim struct {
 	size int64 // 0: move the file away, nothing in it can be used
 }
 
-// inspect reads the manifest, all tables, the write-ahead logs and the newest value log in dir.
-func inspect(dir string) (*inspection, error) {
-	in := new(inspection)
+// inspect reads the manifest, all tables, the write-ahead logs and the newest value log in dir. A write-ahead log that
+// was written under a larger memtable size than memTable counts as unusable: Badger would end the process over it.
+func inspect(dir string, memTable int64) (*inspection, error) {
+	in := &inspection{arena: memTable + memTable/5}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		in.empty = true
@@ -238,6 +240,11 @@ func (in *inspection) addWAL(path string) {
 		in.broken = append(in.broken, fmt.Sprintf("log %s: %v", filepath.Base(path), err))
 		in.suspect = true
 		in.trims = append(in.trims, trim{path: path})
+		return
+	case w.arena > in.arena:
+		in.suspect = true
+		in.trims = append(in.trims, trim{path: path})
+		in.applied = max(in.applied, w.last) // known to be in the journal all the same
 		return
 	case !w.clean:
 		in.unclean(path, w)

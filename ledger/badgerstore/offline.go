@@ -39,7 +39,7 @@ func Check(ctx context.Context, dir string, opt Options) (found []Damage, err er
 	st, err := checkState(opt.FS, dir)
 	report("state", err)
 	view := filepath.Join(dir, badgerDir)
-	in, err := inspect(view)
+	in, err := inspect(view, opt.MemTableSize)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (s *Store) recover() error {
 	if err := s.space.makeRoom(); err != nil {
 		return fmt.Errorf("badgerstore: no space to open: %w: %w", ledger.ErrUnavailable, err)
 	}
-	found, err := inspect(s.path(badgerDir))
+	found, err := inspect(s.path(badgerDir), s.opt.MemTableSize)
 	if err != nil {
 		return err
 	}

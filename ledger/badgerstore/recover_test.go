@@ -229,3 +229,19 @@ func TestRepeatedFailureToOpenRebuilds(t *testing.T) {
 		t.Errorf("%d replaced views are kept aside, want 1", n)
 	}
 }
+
+// TestSmallerMemtable opens what a kill left with a smaller memtable than it was written under.
+func TestSmallerMemtable(t *testing.T) {
+	dir := t.TempDir()
+	opt := small()
+	s := mustOpen(t, dir, opt)
+	w := newWriter(t, s)
+	w.write(s, 1200)
+	killed := image(t, dir)
+	opt.MemTableSize = 1 << 20
+	s = w.reopen(killed, opt)
+	if r := s.Recovery(); r.Replayed != 1200 {
+		t.Errorf("recovery: %+v, want 1200 frames replayed: the test is too small", r)
+	}
+	mustMatch(t, s)
+}

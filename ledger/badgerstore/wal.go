@@ -21,6 +21,9 @@ const (
 	walBitFin    = 1 << 7
 	walMaxKey    = 1 << 16
 	walMaxHeader = 2 + 3*binary.MaxVarintLen64
+
+	// nodeOverhead is what an entry takes in a memtable beyond its size in the log, on average.
+	nodeOverhead = 24
 )
 
 // walState is what such a log holds.
@@ -29,6 +32,7 @@ type walState struct {
 	gap         bool   // a frame is missing between first and last
 	end         int64  // behind the last entry that can be used
 	clean       bool   // only zeros follow what was read
+	arena       int64  // about what Badger's memtable needs for it
 	torn        bool   // not clean, but what follows may be one entry that a kill interrupted, and then zeros
 }
 
@@ -99,6 +103,7 @@ func scanWAL(b []byte) walState {
 		switch {
 		case e.meta&walBitTxn != 0 && (open == 0 || open == e.version):
 			open = e.version
+			w.arena += int64(e.size) + nodeOverhead
 		case e.meta&walBitFin != 0 && open != 0 && string(e.value) == strconv.FormatUint(open, 10):
 			w.add(open)
 			open = 0
