@@ -115,3 +115,37 @@ func TestLiveMirror(t *testing.T) {
 		t.Errorf("a forged head is extended: %v", err)
 	}
 }
+
+func TestErasedEvidence(t *testing.T) {
+	d := verifiertest.New(t)
+	id := d.Approve()
+	box := verifiertest.OpenBox(t, d.Bundle(id))
+	erased := box.Statement(box.Find(mission.ContentSubmission, 0))
+	write := func(digest mission.Digest) {
+		d.Write(verifiertest.MissionSubject(id), "application/mission-erasure-record+json", map[string]any{"erased": digest,
+			"basis": "data_subject_request", "erased_at": mission.FormatTime(d.At), "salt": mission.NewSalt()})
+	}
+	without := func() *verifier.BundleReport {
+		box := verifiertest.OpenBox(t, d.Bundle(id))
+		delete(box.Files, box.Record(box.Find(mission.ContentSubmission, 0)))
+		record := erased.Leaf().String()
+		return verifier.VerifyBundle(box.Close(func(m *verifier.Manifest) {
+			m.Erased = append(m.Erased, verifier.Erasure{EntryID: erased.Leaf().String(), Record: record})
+			m.Counts.Erased++
+		}), d.Trust(), verifier.BundleOptions{})
+	}
+	write(mission.RawDigest([]byte("something else")))
+	if r := without(); r.Outcome != verifier.Unverifiable || !r.All().Code("erasure_unexplained") {
+		t.Errorf("unexplained: %s, %v", r.Outcome, r.All())
+	}
+	write(mission.DigestOf(erased.Digest))
+	r := without()
+	if r.Outcome != verifier.OK || r.Completeness != verifier.Complete {
+		t.Errorf("explained: %s, %s, %v", r.Outcome, r.Completeness, r.All())
+	}
+	for _, rec := range r.Records {
+		if rec.ContentType == mission.ContentSubmission && rec.Verdict != verifier.ErasedExplained {
+			t.Errorf("verdict %s", rec.Verdict)
+		}
+	}
+}
