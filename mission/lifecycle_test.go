@@ -453,14 +453,26 @@ func TestConveyTellsAPeerOnlyItsOwn(t *testing.T) {
 	if after, _ := mission.Marshal(full); string(after) != string(before) {
 		t.Error("the approved entry changed")
 	}
+	kept := full
+	kept.Gates, kept.Federation = nil, nil
+	alone := e
+	alone.Federation = nil
+	if in, err := mission.Subset(alone, kept); !in || err != nil {
+		t.Errorf("crossing dropped a constraint: %+v (%v)", e.Constraints, err)
+	}
 	bare := missiontest.Entry(missiontest.Crossing)
-	if got := mission.Convey([]mission.Entry{bare}, missiontest.PeerIssuer); got[0].Federation != nil {
-		t.Errorf("without onward: %+v", got[0].Federation)
+	got = mission.Convey([]mission.Entry{bare}, missiontest.PeerIssuer)
+	if !got[0].Equal(missiontest.Entry()) {
+		t.Errorf("a plain entry crosses as %+v", got[0])
+	}
+	gated := missiontest.Entry(missiontest.Crossing, func(e *mission.Entry) { e.Gates = []string{"stage-1"} })
+	if c := mission.Convey([]mission.Entry{gated}, missiontest.PeerIssuer)[0].Constraints; c == nil || !*c.RequiresActionApproval {
+		t.Errorf("a gated entry without constraints crosses with %+v", c)
 	}
 	// A local entry of the peer that would go on to a domain nobody approved is not inside what was conveyed.
-	onward := got[0]
+	onward := e
 	onward.Federation = &mission.Federation{Audiences: []string{"https://mas.e.example"}, Shapes: []string{mission.ShapeStatus}}
-	if in, _ := mission.Subset(onward, got[0]); in {
+	if in, _ := mission.Subset(onward, e); in {
 		t.Error("passed on to a domain that was not approved")
 	}
 }
