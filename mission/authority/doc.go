@@ -7,6 +7,8 @@
 //	Lifecycle                   revoke, suspend, resume, complete
 //	Recover, Run                start: principals, emergency stops; then deadlines and digests of refusals
 //	Rebuild, Check              the rows again, from the log and the evidence alone
+//	Agree, Introduce, Project,  the border: what peers are told, what they bring, and local missions that follow
+//	Mint, Receive, RunCoupling  one of theirs (federationrows.go)
 //
 // Rules that hold in every function:
 //

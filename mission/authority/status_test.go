@@ -3,6 +3,7 @@ package authority_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,5 +256,68 @@ func TestStatusOfUnsignedStates(t *testing.T) {
 	}
 	if got := fmt.Sprint(d.state(id)); got != "completed" {
 		t.Errorf("in the end: %s", got)
+	}
+}
+
+// counted is a log that counts the rows that were found and proven.
+type counted struct {
+	ledger.Log
+	proven atomic.Int64
+}
+
+func (l *counted) View() (ledger.View, error) {
+	v, err := l.Log.View()
+	return &countedView{v, l}, err
+}
+
+type countedView struct {
+	ledger.View
+	log *counted
+}
+
+func (v *countedView) Proven(key string) (ledger.Row, error) {
+	row, err := v.View.Proven(key)
+	if err == nil {
+		v.log.proven.Add(1)
+	}
+	return row, err
+}
+
+// Finding out that there is no such mission takes the work of finding one that the caller may not see.
+func TestNotFoundIsTheSameWork(t *testing.T) {
+	var log *counted
+	d := newDomain(t, parts{config: func(c *authority.Config) {
+		log = &counted{Log: c.Log}
+		c.Log = log
+	}})
+	id, sub := d.approve(time.Hour), d.submit(time.Hour)
+	work := func(f func() error) int64 {
+		before := log.proven.Load()
+		refusedAs(t, f(), "not_found", "")
+		return log.proven.Load() - before
+	}
+	for name, ask := range map[string]func(mission, submission string) error{
+		"status": func(id, _ string) error {
+			_, _, err := d.status("stranger", id, "")
+			return err
+		},
+		"lifecycle": func(id, _ string) error {
+			_, err := d.move("stranger", id, mission.OpRevoke)
+			return err
+		},
+		"poll": func(_, id string) error {
+			_, err := d.Poll(t.Context(), d.as("agent-2"), id)
+			return err
+		},
+		"review": func(_, id string) error {
+			_, err := d.Review(t.Context(), d.as("other-approver"), id)
+			return err
+		},
+	} {
+		unknown := work(func() error { return ask("msn_"+strings.Repeat("A", 32), "sub_"+strings.Repeat("A", 32)) })
+		hidden := work(func() error { return ask(id, sub) })
+		if unknown != hidden || unknown == 0 {
+			t.Errorf("%s: %d rows proven for the unknown, %d for the hidden", name, unknown, hidden)
+		}
 	}
 }
