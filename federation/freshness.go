@@ -25,8 +25,8 @@ func Usable(freshUntil, sent time.Time, maxStale time.Duration, at time.Time) bo
 }
 
 // RevokeToLastReliance is the published formula: from the commit of a revocation to the last instant at which somebody
-// may still rely on the Mission, at worst. Each hop holds what it knows for its own max_stale at most; a token issued at
-// the last instant lives on, and so does a decision taken with it at its own last instant.
+// may still rely on the Mission, at worst. Each hop holds what it knows for its own max_stale at most; a token issued
+// at the last instant lives on, and so does a decision taken with it at its own last instant.
 //
 //	sum of max_stale over the hops + life of a token + life of a permit
 func RevokeToLastReliance(maxStale []time.Duration, token, permit time.Duration) time.Duration {

@@ -8,7 +8,8 @@ import (
 	"github.com/mission-authority/mas/mission"
 )
 
-// fuzz feeds a parser and asserts that what it accepts has one canonical form, which it accepts again as the same value.
+// fuzz feeds a parser and asserts that what it accepts has one canonical form, which it accepts again as the same
+// value.
 func fuzz[T any](f *testing.F, parse func([]byte) (*T, error), seeds ...any) {
 	for _, s := range seeds {
 		text, err := mission.Marshal(s)

@@ -43,8 +43,8 @@ type Local struct {
 //   - a chain that contains this domain is refused;
 //   - every proposed entry lies inside some single conveyed entry as it may be held here (see Held), inside some single
 //     entry that the live status still shows, and inside some single entry of the ceiling;
-//   - no entry is gated, needs approval of single actions or may fall into a restricted class: a standing approval never
-//     stands for a person there;
+//   - no entry is gated, needs approval of single actions or may fall into a restricted class: a standing approval
+//     never stands for a person there;
 //   - the subject maps to exactly one principal of this domain;
 //   - the expiry is the earliest of the requested one, the conveyed Mission's and the agreed longest life.
 //

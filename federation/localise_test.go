@@ -91,8 +91,8 @@ func TestLocalise(t *testing.T) {
 	}
 }
 
-// TestLocaliseRefuses: everything that would make local authority wider than what was conveyed, or than what a person of
-// this domain approved.
+// TestLocaliseRefuses: everything that would make local authority wider than what was conveyed, or than what a person
+// of this domain approved.
 func TestLocaliseRefuses(t *testing.T) {
 	w := newTwo(t)
 	truth := true

@@ -13,8 +13,8 @@ import (
 //   - it may be delegated: crossing the border is one step of delegation;
 //   - its resource, actions and constraint keys lie inside the direction of the agreement.
 //
-// The conveyed form is that of mission.Convey: gates stay at home and become requires_action_approval; `federation` says
-// what the receiver may do with the entry, and is absent if that is nothing. It never leads back here.
+// The conveyed form is that of mission.Convey: gates stay at home and become requires_action_approval; `federation`
+// says what the receiver may do with the entry, and is absent if that is nothing. It never leads back here.
 func Minimise(set []mission.Entry, d *Direction, shape string) []mission.Entry {
 	if d == nil || !slices.Contains(d.Shapes, shape) {
 		return nil
@@ -50,8 +50,8 @@ func outward(f *mission.Federation, d *Direction) *mission.Federation {
 	return &mission.Federation{Audiences: to, Shapes: f.Shapes, MaxLocalMissions: f.MaxLocalMissions}
 }
 
-// Admits reports whether an entry lies inside the direction: its resource below one of the resources, its actions within
-// the actions, its constraints among the keys that the receiver promised to enforce.
+// Admits reports whether an entry lies inside the direction: its resource below one of the resources, its actions
+// within the actions, its constraints among the keys that the receiver promised to enforce.
 func (d *Direction) Admits(e mission.Entry) bool {
 	for _, key := range constraintKeys(e.Constraints) {
 		if !slices.Contains(d.ConstraintKeys, key) {

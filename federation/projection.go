@@ -74,8 +74,8 @@ type authorityValue struct {
 	Entries mission.Raw `json:"entries"`
 }
 
-// CommitAuthority returns the authority_commitment over conveyed entries. Unlike authority_hash, a receiver can recompute
-// it from what it got.
+// CommitAuthority returns the authority_commitment over conveyed entries. Unlike authority_hash, a receiver can
+// recompute it from what it got.
 func CommitAuthority(iss, aud, salt string, entries mission.Raw) (mission.Digest, error) {
 	return mission.Envelope(TypProjectedAuthority, iss, authorityValue{Salt: salt, Aud: aud, Entries: entries})
 }

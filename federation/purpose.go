@@ -35,8 +35,8 @@ func (p *Purpose) Validate() error {
 	return nil
 }
 
-// Disclosed builds the purpose that a disclosure level allows, or nil. The summary is what the origin's people wrote for
-// this purpose, never the Mission's goal.
+// Disclosed builds the purpose that a disclosure level allows, or nil. The summary is what the origin's people wrote
+// for this purpose, never the Mission's goal.
 func Disclosed(level, category, summary string) *Purpose {
 	p := &Purpose{}
 	if disclosureRank(level) >= 1 {
@@ -51,8 +51,8 @@ func Disclosed(level, category, summary string) *Purpose {
 	return p
 }
 
-// Sanitise makes one line of at most MaxSummary octets: characters that are invisible, control anything, change direction
-// or are not text are dropped, runs of space become one.
+// Sanitise makes one line of at most MaxSummary octets: characters that are invisible, control anything, change
+// direction or are not text are dropped, runs of space become one.
 func Sanitise(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -104,9 +104,9 @@ func (r *DerivationReceipt) Validate() error {
 	return nil
 }
 
-// OpenDerivationReceipt verifies a receipt of the peer: signature, addressing, agreement, time and, if there is one, the
-// checkpoint. Whether it stands on a projection that was issued is the caller's to look up. checkpoint is nil if none
-// was sent.
+// OpenDerivationReceipt verifies a receipt of the peer: signature, addressing, agreement, time and, if there is one,
+// the checkpoint. Whether it stands on a projection that was issued is the caller's to look up. checkpoint is nil if
+// none was sent.
 func (p *Partner) OpenDerivationReceipt(compact string, at time.Time) (r *DerivationReceipt,
 	checkpoint *ledger.Checkpoint, err error) {
 	token, err := p.Open(compact, jws.TypDerivationReceipt, CodeInvalidReceipt)

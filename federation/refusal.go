@@ -93,8 +93,8 @@ func refuse(code, reason string, cause error) *Refusal {
 	return &Refusal{Code: code, Reason: reason, Err: cause}
 }
 
-// ErrUnreachable: a peer did not answer in time, or answered with a transport failure, 429 or 5xx. It says nothing about
-// the Mission: silence.
+// ErrUnreachable: a peer did not answer in time, or answered with a transport failure, 429 or 5xx. It says nothing
+// about the Mission: silence.
 var ErrUnreachable = errors.New("federation: peer unreachable")
 
 // An ErrorBody is the JSON body of a refusal on the wire.
@@ -105,8 +105,8 @@ type ErrorBody struct {
 	Nonce       string `json:"nonce,omitempty"`
 }
 
-// ParseErrorBody reads the body of a peer's refusal. It is unsigned: use it to explain, never to conclude anything about
-// a Mission. A body that is not one gives the zero ErrorBody.
+// ParseErrorBody reads the body of a peer's refusal. It is unsigned: use it to explain, never to conclude anything
+// about a Mission. A body that is not one gives the zero ErrorBody.
 func ParseErrorBody(data []byte) ErrorBody {
 	var b ErrorBody
 	if len(data) > 4<<10 || mission.DecodeOpen(data, &b) != nil ||

@@ -1,6 +1,6 @@
-// Package federationtest makes domains for tests: keys, a log, agreements, and every artifact of the border, well formed
-// or not. A Domain signs whatever it is told to, so it serves as an honest peer and as a hostile one. It holds no
-// Missions; two whole authorities stand in the tests of package authority and in cmd/internal/domaintest.
+// Package federationtest makes domains for tests: keys, a log, agreements, and every artifact of the border, well
+// formed or not. A Domain signs whatever it is told to, so it serves as an honest peer and as a hostile one. It holds
+// no Missions; two whole authorities stand in the tests of package authority and in cmd/internal/domaintest.
 package federationtest
 
 import (

@@ -1,9 +1,9 @@
 // Package peering is the HTTP client of one Mission Authority Service to its peers.
 //
 // It talks to pinned peers only: whom it may contact is fixed by the Peer record, not by anything that is received.
-// Redirects are refused, proxies are not used, a name that resolves to a private address is not dialled unless the record
-// allows it, and plain HTTP exists for loopback addresses in dev and demo alone. Every answer is bounded in size and
-// time and must have its exact media type.
+// Redirects are refused, proxies are not used, a name that resolves to a private address is not dialled unless the
+// record allows it, and plain HTTP exists for loopback addresses in dev and demo alone. Every answer is bounded in
+// size and time and must have its exact media type.
 //
 // A method returns the artifact as it was received. The package verifies nothing but the peer's metadata: callers store
 // what came before they verify it, with the Partner (package federation). An error is one of two things: an unsigned

@@ -63,8 +63,8 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("2001::/32"),
 }
 
-// dialable reports whether an address may be connected to: a global unicast one always, a private one if the peer record
-// allows it, a loopback one if the deployment does. Link-local and multicast addresses never.
+// dialable reports whether an address may be connected to: a global unicast one always, a private one if the peer
+// record allows it, a loopback one if the deployment does. Link-local and multicast addresses never.
 func dialable(a netip.Addr, private, loopback bool) bool {
 	a = a.Unmap()
 	switch {

@@ -14,8 +14,8 @@ import (
 // contentAcknowledged is the type of the evidence that an origin has logged a derivation receipt of this domain.
 const contentAcknowledged = "application/mas-derivation-acknowledged+json"
 
-// acknowledgedEvidence is the evidence body of an acknowledgement: the transparent statement of the origin's entry, which
-// anybody can check against the origin's log.
+// acknowledgedEvidence is the evidence body of an acknowledgement: the transparent statement of the origin's entry,
+// which anybody can check against the origin's log.
 type acknowledgedEvidence struct {
 	MissionID   mission.ID     `json:"mission_id"`
 	Event       string         `json:"event"`
@@ -28,13 +28,14 @@ type acknowledgedEvidence struct {
 	Salt        string         `json:"salt"`
 }
 
-// outboxState is the row outbox/<mission>/<event>: the receipt as it is sent, the same octets until the origin has them.
+// outboxState is the row outbox/<mission>/<event>: the receipt as it is sent, the same octets until the origin has
+// them.
 type outboxState struct {
 	Receipt string `json:"receipt"`
 }
 
-// acknowledge has the origin log that a local mission was minted, and releases the mission when that is proven. An origin
-// that has no room for it ends the mission: it was never in force.
+// acknowledge has the origin log that a local mission was minted, and releases the mission when that is proven. An
+// origin that has no room for it ends the mission: it was never in force.
 func (a *Authority) acknowledge(ctx context.Context, p *peer, id mission.ID) error {
 	compact, err := a.outgoing(ctx, p, id, federation.EventMinted)
 	if err != nil {
@@ -110,8 +111,8 @@ func (a *Authority) handOver(ctx context.Context, p *peer, id mission.ID, event,
 	return &entry, err
 }
 
-// outgoing is the derivation receipt of an event: made once, logged, and sent as the same octets until the origin has it.
-// The end of a mission frees its place under the ceiling.
+// outgoing is the derivation receipt of an event: made once, logged, and sent as the same octets until the origin has
+// it. The end of a mission frees its place under the ceiling.
 func (a *Authority) outgoing(ctx context.Context, p *peer, id mission.ID, event string) (compact string, err error) {
 	_, err = a.commit(ctx, func(r *reading) (*ledger.Change, error) {
 		var before outboxState

@@ -58,9 +58,9 @@ func (s agreementState) next(e *federation.AgreementEvent, entry, self string) (
 	return s, nil
 }
 
-// Agree takes a peer's events of the agreement, each with the proof that it is in the peer's log, does the next step here
-// if they allow it, and returns this side's events (docs/federation-profile.md, "Agreement"). Body and answer are a
-// federation.AgreementExchange. The same exchange again returns the same events. Errors: invalid_request,
+// Agree takes a peer's events of the agreement, each with the proof that it is in the peer's log, does the next step
+// here if they allow it, and returns this side's events (docs/federation-profile.md, "Agreement"). Body and answer are
+// a federation.AgreementExchange. The same exchange again returns the same events. Errors: invalid_request,
 // invalid_agreement, not_found, unavailable.
 func (a *Authority) Agree(ctx context.Context, c Caller, body []byte) (answer []byte, err error) {
 	defer a.noteCrossing(ctx, c, "agreement", "", &err)
@@ -160,8 +160,8 @@ func (a *Authority) absorb(ctx context.Context, p *peer, x *federation.Agreement
 	return nil
 }
 
-// advance does the step that one event of the peer allows, if it is the next one here. The peer's head is written down with
-// the first step that rests on it.
+// advance does the step that one event of the peer allows, if it is the next one here. The peer's head is written down
+// with the first step that rests on it.
 func (a *Authority) advance(ctx context.Context, p *peer, e federation.PeerEvent, checkpoint string, head **sighting) error {
 	steps := map[string]struct{ from, event string }{
 		federation.EventSigned:    {agreementSigned, federation.EventActivated},
@@ -243,9 +243,9 @@ func (a *Authority) agreementAt(r *reading, p *peer) (state agreementState, row 
 	return state, row, nil
 }
 
-// agreed refuses unless the agreement with a peer is active at this view and instant, the peer is neither paused nor ended
-// and its log was not caught. It returns the precondition that the agreement is still so when a Change that rests on it is
-// committed.
+// agreed refuses unless the agreement with a peer is active at this view and instant, the peer is neither paused nor
+// ended and its log was not caught. It returns the precondition that the agreement is still so when a Change that
+// rests on it is committed.
 func (a *Authority) agreed(r *reading, p *peer) (ledger.Precondition, error) {
 	state, row, err := a.agreementAt(r, p)
 	if err != nil {

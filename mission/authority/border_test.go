@@ -21,8 +21,8 @@ import (
 	"github.com/mission-authority/mas/mission/missiontest"
 )
 
-// A side is one of two domains that federate: an authority over a real log in memory. The other one is reached through a
-// wire instead of HTTP.
+// A side is one of two domains that federate: an authority over a real log in memory. The other one is reached through
+// a wire instead of HTTP.
 type side struct {
 	*authority.Authority
 	t       *testing.T
@@ -165,7 +165,8 @@ func (s *side) restart() {
 	s.start()
 }
 
-// borderPrincipals are a client with a subject and a ceiling, its approver, an operator, relying parties, and the peers.
+// borderPrincipals are a client with a subject and a ceiling, its approver, an operator, relying parties, and the
+// peers.
 func borderPrincipals(t *testing.T, d *federationtest.Domain, others ...*side) string {
 	approver := fmt.Sprintf(`{"iss":%q,"sub":"approver"}`, d.Issuer)
 	audiences := []string{"https://third.example"}

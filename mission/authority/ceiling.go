@@ -12,9 +12,9 @@ import (
 	"github.com/mission-authority/mas/mission"
 )
 
-// A ceiling is the standing approval under which local missions are drawn down from one peer's. A person of this domain
-// approved it on a rendering of its entries and terms, on the ordinary review surface; the signature under an agreement is
-// no such approval.
+// A ceiling is the standing approval under which local missions are drawn down from one peer's. A person of this
+// domain approved it on a rendering of its entries and terms, on the ordinary review surface; the signature under an
+// agreement is no such approval.
 
 // ceilingEvidence is the evidence body of a ceiling that a person approved.
 type ceilingEvidence struct {
@@ -43,8 +43,8 @@ type askedState struct {
 	SubmissionID mission.SubmissionID `json:"submission_id"`
 }
 
-// askCeilings puts every configured ceiling that nobody was asked about yet before its approver. Changed terms are asked
-// about again; until they are approved, the ceiling that was approved before goes on.
+// askCeilings puts every configured ceiling that nobody was asked about yet before its approver. Changed terms are
+// asked about again; until they are approved, the ceiling that was approved before goes on.
 func (a *Authority) askCeilings(ctx context.Context) error {
 	for _, p := range a.peers.all {
 		if p.annex.Ceiling == nil || p.Peer.Status != federation.PeerActive {
@@ -174,8 +174,8 @@ func ceilingIntent(peer string, c *federation.CeilingProposal) *mission.Intent {
 	return in
 }
 
-// approveCeiling is the approval of a ceiling: the consent evidence ends the submission, the ceiling is in force from the
-// same commit on.
+// approveCeiling is the approval of a ceiling: the consent evidence ends the submission, the ceiling is in force from
+// the same commit on.
 func (a *Authority) approveCeiling(ctx context.Context, r *reading, c Caller, s *submitted, v *review) (*ledger.Change, error) {
 	p := a.peers.byIssuer[v.body.Peer]
 	if p == nil {
@@ -258,8 +258,8 @@ func (a *Authority) ceiling(r *reading, p *peer) (*approvedCeiling, error) {
 	return c, nil
 }
 
-// admitUnder holds one more local mission against the ceiling: whoever approved it may still approve, and there is room.
-// It returns what makes that hold when the mission is committed.
+// admitUnder holds one more local mission against the ceiling: whoever approved it may still approve, and there is
+// room. It returns what makes that hold when the mission is committed.
 func (a *Authority) admitUnder(c *approvedCeiling, r *reading, p *peer) (expect []ledger.Precondition, rows []ledger.Record, err error) {
 	hour := int(r.at.Unix() / 3600)
 	f := a.inForce.Load()

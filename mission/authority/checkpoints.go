@@ -17,8 +17,8 @@ const (
 	occasionRevoke    = "revoke"
 )
 
-// checkpointEvidence is the evidence body of a peer's checkpoint: the head that the peer showed, and whether it was proven
-// to continue the one before. Two such heads that do not continue each other convict the log that signed them.
+// checkpointEvidence is the evidence body of a peer's checkpoint: the head that the peer showed, and whether it was
+// proven to continue the one before. Two such heads that do not continue each other convict the log that signed them.
 type checkpointEvidence struct {
 	Issuer     string `json:"issuer"` // of the peer
 	Occasion   string `json:"occasion"`
@@ -36,8 +36,8 @@ type checkpointEvidence struct {
 	Salt     string   `json:"salt"`
 }
 
-// headState is the row head/<peer id>/<origin>: the newest head of the peer's log, and whether the log was caught. A log
-// that was caught stays so; the peer comes back with another log, under an agreement that names it.
+// headState is the row head/<peer id>/<origin>: the newest head of the peer's log, and whether the log was caught. A
+// log that was caught stays so; the peer comes back with another log, under an agreement that names it.
 type headState struct {
 	Checkpoint string `json:"checkpoint"`
 	Size       uint64 `json:"size"`
@@ -45,8 +45,8 @@ type headState struct {
 	Forked     bool   `json:"forked,omitempty"`
 }
 
-// state is the row after e. A fork is never forgotten, and the head before it stays; so does one that is newer than e, or
-// that e is not proven to continue: the next head is held against it.
+// state is the row after e. A fork is never forgotten, and the head before it stays; so does one that is newer than e,
+// or that e is not proven to continue: the next head is held against it.
 func (e *checkpointEvidence) state(before headState) headState {
 	if e.Forked {
 		before.Forked = true
@@ -68,10 +68,10 @@ type sighting struct {
 	before   headState
 }
 
-// sight compares a checkpoint of the peer with the newest one known. A head that continues it is proven to do so with a
-// path from the peer; the network is not used when the heads are equal. A peer that cannot be reached now, as an origin
-// need not be able to reach a receiver, leaves the head unproven. The error wraps errForked if the heads contradict each
-// other, after that was written down.
+// sight compares a checkpoint of the peer with the newest one known. A head that continues it is proven to do so with
+// a path from the peer; the network is not used when the heads are equal. A peer that cannot be reached now, as an
+// origin need not be able to reach a receiver, leaves the head unproven. The error wraps errForked if the heads
+// contradict each other, after that was written down.
 func (a *Authority) sight(ctx context.Context, p *peer, occasion string, text []byte) (*sighting, error) {
 	now, err := p.OpenCheckpoint(text)
 	if err != nil {
@@ -169,8 +169,8 @@ func (s *sighting) add(ctx context.Context, a *Authority, p *peer, change *ledge
 	return nil
 }
 
-// logFork writes down two heads that contradict each other and tells the operator. Everything that depends on the peer is
-// held from now on, until an operator has ended it.
+// logFork writes down two heads that contradict each other and tells the operator. Everything that depends on the peer
+// is held from now on, until an operator has ended it.
 func (a *Authority) logFork(ctx context.Context, p *peer, s *sighting) error {
 	a.logger.ErrorContext(ctx, "the log of a peer has forked", "peer", p.Peer.Issuer, "size", s.evidence.Size)
 	s.evidence.Forked = true

@@ -9,8 +9,8 @@ import (
 // choresAtOnce bounds how many chores of one peer run at a time, so that a slow peer keeps nobody else waiting.
 const choresAtOnce = 16
 
-// chores is work that comes again: what an Authority does about its peers without being asked. It is memory only; after a
-// restart the chores are made again from the rows.
+// chores is work that comes again: what an Authority does about its peers without being asked. It is memory only;
+// after a restart the chores are made again from the rows.
 type chores struct {
 	mu      sync.Mutex
 	all     map[string]*chore

@@ -17,9 +17,9 @@ import (
 // hold first, then decides again.
 var errUnfollowed = errUnavailable.because(federation.ReasonUpstreamUnverified)
 
-// RunCoupling does what the border asks for, until ctx ends: it brings agreements into force, asks for ceilings, decides
-// local missions, has the origin acknowledge them, follows their upstreams within the agreed bound, and tells the origin
-// when they are over. It returns nil when ctx ended. Call it once, after Recover.
+// RunCoupling does what the border asks for, until ctx ends: it brings agreements into force, asks for ceilings,
+// decides local missions, has the origin acknowledge them, follows their upstreams within the agreed bound, and tells
+// the origin when they are over. It returns nil when ctx ended. Call it once, after Recover.
 func (a *Authority) RunCoupling(ctx context.Context) error {
 	for _, p := range a.peers.all {
 		a.keepAgreement(p)
@@ -108,8 +108,8 @@ func (a *Authority) keepAgreement(p *peer) {
 	})
 }
 
-// tendSoon has the worker look after a local mission: two chores, so that a question that hangs never delays the hold. The
-// first question comes at once; the hold can wait, for whoever reads the mission before commits it.
+// tendSoon has the worker look after a local mission: two chores, so that a question that hangs never delays the hold.
+// The first question comes at once; the hold can wait, for whoever reads the mission before commits it.
 func (a *Authority) tendSoon(p *peer, id mission.ID) {
 	t := &tending{a: a, p: p, id: id}
 	a.chores.add("tend/"+string(id), p.Peer.Issuer, a.clock.now(), t.run)
@@ -124,8 +124,8 @@ type tending struct {
 	failures int
 }
 
-// run takes one look at the upstream and does what has to be done about the mission. It ends when the mission is over and
-// the origin knows.
+// run takes one look at the upstream and does what has to be done about the mission. It ends when the mission is over
+// and the origin knows.
 func (t *tending) run(ctx context.Context) (pause time.Duration, again bool) {
 	settled, err := t.a.tend(ctx, t.p, t.id)
 	if err == nil {
@@ -239,8 +239,8 @@ func (a *Authority) couplingOf(id mission.ID) (*couplingState, error) {
 	return &c, nil
 }
 
-// followed remembers, for each local mission, the last authentic answer about its upstream. It is memory: after a restart
-// nothing is fresh.
+// followed remembers, for each local mission, the last authentic answer about its upstream. It is memory: after a
+// restart nothing is fresh.
 type followed struct {
 	mu sync.RWMutex
 	m  map[mission.ID]freshness

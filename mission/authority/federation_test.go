@@ -16,7 +16,8 @@ import (
 	"github.com/mission-authority/mas/mission/jws"
 )
 
-// TestBorder is the main job between two domains: agreement, ceiling, introduction, local mission, reliance, revocation.
+// TestBorder is the main job between two domains: agreement, ceiling, introduction, local mission, reliance,
+// revocation.
 func TestBorder(t *testing.T) {
 	inBorder(t, borders{}, func(t *testing.T, x *border) {
 		upstream, local := x.local()
@@ -337,8 +338,8 @@ func TestEndedStaysEnded(t *testing.T) {
 	})
 }
 
-// TestBothArtifactsAreKept: when an origin contradicts itself, what it signed first and what it signed second both stand in
-// the receiver's evidence.
+// TestBothArtifactsAreKept: when an origin contradicts itself, what it signed first and what it signed second both
+// stand in the receiver's evidence.
 func TestBothArtifactsAreKept(t *testing.T) {
 	inBorder(t, borders{}, func(t *testing.T, x *border) {
 		_, local := x.local()
@@ -531,7 +532,8 @@ func TestMintRequests(t *testing.T) {
 	})
 }
 
-// TestRevokedDuringMint: between the answer to the client and the decision the upstream is revoked: there is no mission.
+// TestRevokedDuringMint: between the answer to the client and the decision the upstream is revoked: there is no
+// mission.
 func TestRevokedDuringMint(t *testing.T) {
 	inBorder(t, borders{idle: true}, func(t *testing.T, x *border) {
 		x.a.start()
@@ -609,8 +611,8 @@ func TestCeilingBounds(t *testing.T) {
 	})
 }
 
-// TestMaxLocalMissions: the origin counts, whatever the receiver does; a mission without its acknowledgement is never in
-// force, and ends when there is no room for it.
+// TestMaxLocalMissions: the origin counts, whatever the receiver does; a mission without its acknowledgement is never
+// in force, and ends when there is no room for it.
 func TestMaxLocalMissions(t *testing.T) {
 	inBorder(t, borders{}, func(t *testing.T, x *border) {
 		x.approveCeiling()
@@ -673,8 +675,8 @@ func TestConcurrentReceipts(t *testing.T) {
 		})
 }
 
-// TestAcknowledgement: the hold of a new local mission is lifted by a proof that the origin has logged this receipt, and
-// by nothing else.
+// TestAcknowledgement: the hold of a new local mission is lifted by a proof that the origin has logged this receipt,
+// and by nothing else.
 func TestAcknowledgement(t *testing.T) {
 	for name, change := range map[string]func(*border) func([]byte) []byte{
 		"receipt of another entry": func(x *border) func([]byte) []byte {
@@ -739,8 +741,8 @@ func TestAcknowledgement(t *testing.T) {
 	}
 }
 
-// TestVisibility: a peer learns of a mission only through an introduction, only under its own audience, and a stranger with
-// the role learns nothing.
+// TestVisibility: a peer learns of a mission only through an introduction, only under its own audience, and a stranger
+// with the role learns nothing.
 func TestVisibility(t *testing.T) {
 	inBorder(t, borders{}, func(t *testing.T, x *border) {
 		plain := x.mission(federationtest.Entry("invoice.read"))
@@ -769,8 +771,8 @@ func TestVisibility(t *testing.T) {
 	})
 }
 
-// TestIntroductionIsSingleUse: one projection for one introduction; the same question again gets the same octets, as long
-// as the mission stands where it stood.
+// TestIntroductionIsSingleUse: one projection for one introduction; the same question again gets the same octets, as
+// long as the mission stands where it stood.
 func TestIntroductionIsSingleUse(t *testing.T) {
 	inBorder(t, borders{}, func(t *testing.T, x *border) {
 		id := x.mission()

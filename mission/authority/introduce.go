@@ -15,8 +15,8 @@ import (
 // introductionLifetime is how long an introduction may be used.
 const introductionLifetime = 10 * time.Minute
 
-// introductionState is the row introduction/<digest of the secret>. The secret itself is only in the stored answer of the
-// client that asked for it.
+// introductionState is the row introduction/<digest of the secret>. The secret itself is only in the stored answer of
+// the client that asked for it.
 type introductionState struct {
 	MissionID mission.ID `json:"mission_id"`
 	Peer      string     `json:"peer"` // issuer
@@ -37,8 +37,8 @@ type introductionEvidence struct {
 	Salt         string               `json:"salt"`
 }
 
-// storedAnswer is an idempotency row of the border: what was asked, what was answered, and on which state of which mission
-// that rests.
+// storedAnswer is an idempotency row of the border: what was asked, what was answered, and on which state of which
+// mission that rests.
 type storedAnswer struct {
 	Fingerprint        mission.Digest `json:"fingerprint"`
 	Answer             string         `json:"answer"`
@@ -75,10 +75,11 @@ func (h *held) store(key string, fingerprint mission.Digest, answer string) (led
 		ledger.NotJustified)
 }
 
-// Introduce makes a single-use introduction of one of the caller's own missions to one peer, the only way for that peer to
-// learn anything about it. Body: federation.IntroductionRequest; answer: federation.Introduction. Errors: invalid_request;
-// not_found, also for a mission of somebody else, an unknown peer and an agreement that is not active; invalid_target if
-// nothing of the mission may cross; mission_inactive; conflict for a repetition after the mission has changed; unavailable.
+// Introduce makes a single-use introduction of one of the caller's own missions to one peer, the only way for that
+// peer to learn anything about it. Body: federation.IntroductionRequest; answer: federation.Introduction. Errors:
+// invalid_request; not_found, also for a mission of somebody else, an unknown peer and an agreement that is not
+// active; invalid_target if nothing of the mission may cross; mission_inactive; conflict for a repetition after the
+// mission has changed; unavailable.
 func (a *Authority) Introduce(ctx context.Context, c Caller, body []byte) (answer []byte, err error) {
 	defer a.noteCrossing(ctx, c, "introduction", "", &err)
 	if c, err = a.Principals().known(c); err != nil {
@@ -182,8 +183,8 @@ func (a *Authority) conveyable(r *reading, h *held, p *peer, shapes ...string) (
 	return nil, refused(federation.CodeInvalidTarget, federation.ReasonOutsideAgreement, nil)
 }
 
-// afterSettling runs f, and commits what the clock or an upstream has already decided about the mission and runs it again
-// whenever f finds that such a step comes first.
+// afterSettling runs f, and commits what the clock or an upstream has already decided about the mission and runs it
+// again whenever f finds that such a step comes first.
 func (a *Authority) afterSettling(ctx context.Context, id mission.ID, f func() (ledger.Committed, error)) (
 	ledger.Committed, error) {
 	for range attempts {

@@ -73,8 +73,8 @@ func (a *Authority) mintSoon(p *peer, id mission.SubmissionID) {
 	})
 }
 
-// mintNow decides a submission of a local mission on a second look at the upstream, and reports whether nothing is left to
-// decide. A refusal ends the submission; silence leaves it until it is over.
+// mintNow decides a submission of a local mission on a second look at the upstream, and reports whether nothing is
+// left to decide. A refusal ends the submission; silence leaves it until it is over.
 func (a *Authority) mintNow(ctx context.Context, id mission.SubmissionID) (done bool, err error) {
 	s, b, err := a.pendingLocal(id)
 	if s == nil || err != nil {

@@ -53,12 +53,13 @@ type mintState struct {
 	SubmissionID mission.SubmissionID `json:"submission_id"`
 }
 
-// Mint takes a client's request for a local mission out of a mission that a peer introduced to it (federation.MintRequest).
-// It pulls the projection itself, writes it down before it looks at it, verifies it, asks for the live status, and decides
-// whether a local mission may be made of it. The answer is that of a submission, 202: {submission_id, status, expires_at};
-// poll for the rest. done is always false. With the same creation_request_id the same request returns the same octets as
-// long as the local mission is not over. Errors: invalid_request; invalid_projection; invalid_target;
-// principal_mapping_failed; authority_unsupported; mission_inactive; access_denied; not_found; conflict; unavailable.
+// Mint takes a client's request for a local mission out of a mission that a peer introduced to it
+// (federation.MintRequest). It pulls the projection itself, writes it down before it looks at it, verifies it, asks
+// for the live status, and decides whether a local mission may be made of it. The answer is that of a submission, 202:
+// {submission_id, status, expires_at}; poll for the rest. done is always false. With the same creation_request_id the
+// same request returns the same octets as long as the local mission is not over. Errors: invalid_request;
+// invalid_projection; invalid_target; principal_mapping_failed; authority_unsupported; mission_inactive;
+// access_denied; not_found; conflict; unavailable.
 func (a *Authority) Mint(ctx context.Context, c Caller, body []byte) (answer []byte, done bool, err error) {
 	target := ""
 	defer func() { a.noteCrossing(ctx, c, "local_mission", target, &err) }()
@@ -260,8 +261,8 @@ func (a *Authority) logReceived(ctx context.Context, c Caller, p *peer, request 
 	return nil
 }
 
-// admit decides at one view whether the projection may become a local mission, uses it up, and puts the submission before
-// the worker.
+// admit decides at one view whether the projection may become a local mission, uses it up, and puts the submission
+// before the worker.
 func (a *Authority) admit(ctx context.Context, r *reading, c Caller, p *peer, q *federation.MintRequest, m *obtained, key string,
 	fingerprint mission.Digest) ([]byte, mission.SubmissionID, *ledger.Change, error) {
 	active, err := a.agreed(r, p)

@@ -33,7 +33,8 @@ func (l *look) observation(usable bool) federation.Observation {
 	return federation.Observation{Kind: federation.Answered, Status: l.status, Artifact: l.digest, Usable: usable}
 }
 
-// lookAt asks a peer for the status of one of its missions. An answer that is not authentic is silence: it says nothing.
+// lookAt asks a peer for the status of one of its missions. An answer that is not authentic is silence: it says
+// nothing.
 func (a *Authority) lookAt(ctx context.Context, p *peer, id mission.ID) (*look, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.Agreement.MaxStale()/2)
 	defer cancel()
@@ -58,8 +59,8 @@ func (a *Authority) lookAt(ctx context.Context, p *peer, id mission.ID) (*look, 
 	return l, nil
 }
 
-// lookLive is lookAt for a mint: the answer must be active, fresh and under the agreement, else the refusal says what it
-// means for the client.
+// lookLive is lookAt for a mint: the answer must be active, fresh and under the agreement, else the refusal says what
+// it means for the client.
 func (a *Authority) lookLive(ctx context.Context, p *peer, id mission.ID) (*look, error) {
 	l, err := a.lookAt(ctx, p, id)
 	switch {
@@ -73,7 +74,8 @@ func (a *Authority) lookLive(ctx context.Context, p *peer, id mission.ID) (*look
 	return l, nil
 }
 
-// observedEvidence is the evidence body of what was seen of an upstream: the artifact itself, and what is believed since.
+// observedEvidence is the evidence body of what was seen of an upstream: the artifact itself, and what is believed
+// since.
 type observedEvidence struct {
 	MissionID  mission.ID        `json:"mission_id"` // the local one
 	Upstream   mission.Reference `json:"upstream"`
@@ -102,9 +104,9 @@ func (a *Authority) link(p *peer, rec *mission.Record, c *couplingState) federat
 	}
 }
 
-// observe applies one observation to a local mission. Each change of what is believed is one commit of a transition with
-// the artifact that led to it; an observation that changes nothing is not written down. When the upstream is over, the
-// peer's checkpoint is written down with the cascade if it can be had.
+// observe applies one observation to a local mission. Each change of what is believed is one commit of a transition
+// with the artifact that led to it; an observation that changes nothing is not written down. When the upstream is
+// over, the peer's checkpoint is written down with the cascade if it can be had.
 func (a *Authority) observe(ctx context.Context, p *peer, id mission.ID, c *couplingState, l *look, obs federation.Observation) error {
 	var head *sighting
 	if obs.Kind == federation.Answered && obs.Status.Mission.State.Terminal() {

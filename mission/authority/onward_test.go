@@ -239,8 +239,8 @@ func TestLocalEnd(t *testing.T) {
 	}
 }
 
-// TestAgreementTakesBoth: an agreement is active only when each side has seen the other's activation in the other's log,
-// whatever order and trouble it comes in.
+// TestAgreementTakesBoth: an agreement is active only when each side has seen the other's activation in the other's
+// log, whatever order and trouble it comes in.
 func TestAgreementTakesBoth(t *testing.T) {
 	inBorder(t, borders{idle: true}, func(t *testing.T, x *border) {
 		id := x.mission()
@@ -277,8 +277,8 @@ func TestAgreementTakesBoth(t *testing.T) {
 	})
 }
 
-// TestNextVersion: another version of the agreement, signed by both, replaces the one before; nothing crosses until it is
-// active; an older one is refused.
+// TestNextVersion: another version of the agreement, signed by both, replaces the one before; nothing crosses until it
+// is active; an older one is refused.
 func TestNextVersion(t *testing.T) {
 	inBorder(t, borders{}, func(t *testing.T, x *border) {
 		_, local := x.local()
@@ -344,8 +344,8 @@ func TestPeerKeysOfTheAgreement(t *testing.T) {
 	})
 }
 
-// TestStatusToPeerIsMinimal: a peer's status shows conveyed entries only, names the agreement, and is fresh no longer than
-// agreed.
+// TestStatusToPeerIsMinimal: a peer's status shows conveyed entries only, names the agreement, and is fresh no longer
+// than agreed.
 func TestStatusToPeerIsMinimal(t *testing.T) {
 	inBorder(t, borders{}, func(t *testing.T, x *border) {
 		e := federationtest.Crossing([]string{"invoice.read"}, x.b.dom.Issuer, "https://third.example")

@@ -23,9 +23,10 @@ type PeerConfig struct {
 	Annex  *federation.Annex
 }
 
-// Upstream is how an Authority reaches its peers; package peering implements it over HTTP. Answers are artifacts as they
-// were received: the Authority stores and verifies them. Errors are *federation.PeerRefusal for an unsigned refusal by the
-// peer, and anything else for silence. Implementations bound the time of each call and are safe for concurrent use.
+// Upstream is how an Authority reaches its peers; package peering implements it over HTTP. Answers are artifacts as
+// they were received: the Authority stores and verifies them. Errors are *federation.PeerRefusal for an unsigned
+// refusal by the peer, and anything else for silence. Implementations bound the time of each call and are safe for
+// concurrent use.
 type Upstream interface {
 	// Status asks for the signed status of a Mission of the peer, with this domain as the audience.
 	Status(ctx context.Context, p *federation.Partner, id mission.ID, nonce string) (compact string, err error)
@@ -140,7 +141,8 @@ type peerState struct {
 // peerRemoved is the status of a peer that is no longer configured.
 const peerRemoved = "removed"
 
-// peerChange is the evidence body of a change of the registry. The annex stays private: its salted digest commits to it.
+// peerChange is the evidence body of a change of the registry. The annex stays private: its salted digest commits to
+// it.
 type peerChange struct {
 	Issuer    string                `json:"issuer"` // of the peer
 	Record    mission.Digest        `json:"record_digest"`

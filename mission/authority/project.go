@@ -58,11 +58,12 @@ func (e *projectionEvidence) state() projectionState {
 	return projectionState{e.MissionID, e.Peer, e.Shape, e.Entries}
 }
 
-// Project answers a peer that holds an introduction with a signed projection (typ mission-projection+jwt): the minimal view
-// of one active mission, for one holder at the peer, for at most the agreed seconds. Body: federation.ProjectionRequest.
-// The introduction is used up in the commit that logs the projection. The same request again returns the same octets while
-// the mission stands where it stood, else conflict. Errors: invalid_request; not_found, also for an introduction that is
-// unknown, used, over, for another peer or another mission; invalid_target; mission_inactive; conflict; unavailable.
+// Project answers a peer that holds an introduction with a signed projection (typ mission-projection+jwt): the minimal
+// view of one active mission, for one holder at the peer, for at most the agreed seconds. Body:
+// federation.ProjectionRequest. The introduction is used up in the commit that logs the projection. The same request
+// again returns the same octets while the mission stands where it stood, else conflict. Errors: invalid_request;
+// not_found, also for an introduction that is unknown, used, over, for another peer or another mission;
+// invalid_target; mission_inactive; conflict; unavailable.
 func (a *Authority) Project(ctx context.Context, c Caller, body []byte) (compact string, err error) {
 	target := ""
 	defer func() { a.noteCrossing(ctx, c, "projection", target, &err) }()
@@ -234,8 +235,8 @@ func (a *Authority) sources(r *reading, h *held, p *peer, shape string, entries 
 	return out, nil
 }
 
-// conveyedChain is the chain of approvals for a peer: what was received with an upstream mission, committed to again, and
-// this domain's own approval at the end.
+// conveyedChain is the chain of approvals for a peer: what was received with an upstream mission, committed to again,
+// and this domain's own approval at the end.
 func (a *Authority) conveyedChain(r *reading, rec *mission.Record, p *peer) ([]federation.Hop, []openedHop, error) {
 	received, err := a.chain(r, rec)
 	if err != nil {

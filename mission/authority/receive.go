@@ -11,8 +11,8 @@ import (
 	"github.com/mission-authority/mas/mission"
 )
 
-// derivedState is the row derived/<peer>/<projection jti>: the receipt that stands on a projection. A projection carries
-// one local mission, which is minted once and ends once.
+// derivedState is the row derived/<peer>/<projection jti>: the receipt that stands on a projection. A projection
+// carries one local mission, which is minted once and ends once.
 type derivedState struct {
 	LocalRef string            `json:"local_ref"`
 	Entries  map[string]string `json:"entries"` // event to the entry id that logs its receipt

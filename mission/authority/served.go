@@ -23,8 +23,9 @@ type servedEvidence struct {
 	Salt      string               `json:"salt"`
 }
 
-// statusForPeer is Status for a peer domain: its audience is itself, and it sees a mission only if some entry may cross to
-// it and its client introduced it there. The first answer about each version of a mission is logged before it leaves.
+// statusForPeer is Status for a peer domain: its audience is itself, and it sees a mission only if some entry may
+// cross to it and its client introduced it there. The first answer about each version of a mission is logged before it
+// leaves.
 func (a *Authority) statusForPeer(ctx context.Context, c Caller, q StatusQuery) (token string, err error) {
 	for range attempts {
 		token, err = a.serveOnce(ctx, c, q)
