@@ -271,15 +271,15 @@ func (in *inspection) unclean(path string, w walState) {
 // addValueLogs checks the header of every value log and reads the newest one, which Badger would cut at its first bad
 // entry.
 func (in *inspection) addValueLogs(paths []string) error {
-	for _, path := range paths {
+	if len(paths) == 0 {
+		return nil
+	}
+	older, path := paths[:len(paths)-1], paths[len(paths)-1]
+	for _, path := range older {
 		if err := checkLogHeader(path); err != nil {
 			return err
 		}
 	}
-	if len(paths) == 0 {
-		return nil
-	}
-	path := paths[len(paths)-1]
 	w, err := readValueLog(path)
 	if err != nil {
 		return err

@@ -39,6 +39,31 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestKilledWhileALogWasMade: a log that has a name and no size yet is no damage.
+func TestKilledWhileALogWasMade(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, small())
+	w := newWriter(t, s)
+	w.write(s, 50)
+	for suffix, name := range map[string]string{".vlog": "000077.vlog", ".mem": "00077.mem"} {
+		t.Run(suffix, func(t *testing.T) {
+			killed := image(t, dir)
+			if err := os.WriteFile(filepath.Join(killed, "badger", name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if found, err := badgerstore.Check(t.Context(), killed, small()); err != nil || len(found) > 0 {
+				t.Errorf("Check: %v, %v", found, err)
+			}
+			c := mustOpen(t, killed, small())
+			if r := c.Recovery(); c.Head().Seq != 50 || r.Rebuilt != "" {
+				t.Errorf("opened at frame %d: %+v", c.Head().Seq, r)
+			}
+			mustMatch(t, c)
+			openBodies(t, c)
+		})
+	}
+}
+
 // TestViewIsRebuiltOrCaughtUp takes Badger away, whole or in part, or puts an older one in its place: the journal has
 // everything.
 func TestViewIsRebuiltOrCaughtUp(t *testing.T) {

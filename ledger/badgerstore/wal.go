@@ -36,6 +36,9 @@ type walState struct {
 	torn        bool   // not clean, but what follows may be one entry that a kill interrupted, and then zeros
 }
 
+// unwritten is a log that was created and has no size yet, not even a header: a kill can leave that.
+var unwritten = walState{torn: true}
+
 // walEntry is one decoded entry.
 type walEntry struct {
 	meta    byte
@@ -83,6 +86,10 @@ func parseEntry(b []byte) (walEntry, bool) {
 // readWAL reads the transactions of a write-ahead log.
 func readWAL(path string) (w walState, err error) {
 	err = withMapped(path, func(b []byte) error {
+		if len(b) == 0 {
+			w = unwritten
+			return nil
+		}
 		if err := logHeader(b); err != nil {
 			return err
 		}
@@ -138,6 +145,10 @@ func (w *walState) add(frame uint64) {
 // readValueLog reads the entries of a value log.
 func readValueLog(path string) (w walState, err error) {
 	err = withMapped(path, func(b []byte) error {
+		if len(b) == 0 {
+			w = unwritten
+			return nil
+		}
 		if err := logHeader(b); err != nil {
 			return err
 		}
