@@ -24,30 +24,43 @@ func (a *Authority) RunCoupling(ctx context.Context) error {
 	for _, p := range a.peers.all {
 		a.keepAgreement(p)
 	}
-	const resume = "resume"
-	failures := 0
-	a.chores.add(resume, "", a.clock.now(), func(ctx context.Context) (time.Duration, bool) {
-		err := errors.Join(a.askCeilings(ctx), a.resume(ctx))
-		if err != nil {
-			failures++
-			a.logger.ErrorContext(ctx, "resuming the work of the border failed and will be tried again", "error", err)
-			return backoff(failures, time.Second, idlePass, jitter()), true
-		}
-		failures = 0
+	a.chores.add("resume", "", a.clock.now(), a.untilDone("taking up local missions", a.resume))
+	a.chores.add("ceilings", "", a.clock.now(), func(ctx context.Context) (time.Duration, bool) {
+		a.try(ctx, "asking for ceilings", a.askCeilings)
 		return idlePass, true
 	})
 	a.chores.work(ctx, a.clock.now)
 	return nil
 }
 
-// resume takes up the local missions and submissions that the rows say are under way.
+// untilDone is a chore that is tried again until it succeeds.
+func (a *Authority) untilDone(what string, f func(context.Context) error) func(context.Context) (time.Duration, bool) {
+	failures := 0
+	return func(ctx context.Context) (time.Duration, bool) {
+		err := f(ctx)
+		if err == nil {
+			return 0, false
+		}
+		failures++
+		a.logger.ErrorContext(ctx, "work of the border failed and will be tried again", "work", what, "error", err)
+		return backoff(failures, time.Second, idlePass, jitter()), true
+	}
+}
+
+// localLookBack is how far back pending submissions of local missions are looked for: none lives as long as a
+// projection and this.
+const localLookBack = time.Hour
+
+// resume takes up the local missions and submissions that the rows say are under way. What comes later is taken up by
+// whoever commits it.
 func (a *Authority) resume(ctx context.Context) error {
 	r, err := a.read()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	for row, err := range r.List(queueRow("", time.Time{}, "")[:len("queue//")], "") {
+	waiting := join("queue", "") + "/"
+	for row, err := range r.List(waiting, waiting+sortable(r.at.Add(-localLookBack))) {
 		if err != nil {
 			return unavailable("listing submissions", err)
 		}

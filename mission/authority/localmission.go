@@ -88,11 +88,6 @@ func (a *Authority) mintNow(ctx context.Context, id mission.SubmissionID) (done 
 	if err := b.Local.Decode(&terms); err != nil {
 		return false, unavailable("reading a submission", errors.Join(ledger.ErrIntegrity, err))
 	}
-	turn, err := a.turns.take(ctx, headRow(p))
-	if err != nil {
-		return false, err
-	}
-	defer turn()
 	rec, live, err := a.mint(ctx, p, s, b, &terms)
 	e, isRefusal := errors.AsType[*Error](crossing(err))
 	switch {
@@ -133,6 +128,11 @@ func (a *Authority) mint(ctx context.Context, p *peer, s *submitted, b *submissi
 	if live.status.Mission.AuthorityHash != t.AuthorityHash || live.status.Mission.ExpiresAt != t.ExpiresAt {
 		return nil, nil, refused(federation.CodeInvalidProjection, federation.ReasonEquivocation, nil)
 	}
+	turn, err := a.turns.take(ctx, headRow(p))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer turn()
 	text, err := a.upstream.Checkpoint(ctx, p.Partner)
 	if err != nil {
 		return nil, nil, refused(federation.CodeUnavailable, federation.ReasonUpstreamUnverified, err)

@@ -135,7 +135,9 @@ func (a *Authority) peerSubject(p *peer) string { return a.subject("peers", p.id
 type peerState struct {
 	Issuer string         `json:"issuer"`
 	Record mission.Digest `json:"record"`
-	Status string         `json:"status"` // as in the record, or removed
+	Status string         `json:"status"`          // as in the record, or removed
+	Annex  mission.Digest `json:"annex,omitempty"` // commitment to the annex under Salt
+	Salt   string         `json:"salt"`
 }
 
 // peerRemoved is the status of a peer that is no longer configured.
@@ -156,7 +158,19 @@ type peerChange struct {
 }
 
 func (c *peerChange) state() peerState {
-	return peerState{Issuer: c.Issuer, Record: c.Record, Status: c.Status}
+	return peerState{Issuer: c.Issuer, Record: c.Record, Status: c.Status, Annex: c.Annex, Salt: c.Salt}
+}
+
+// commitAnnex commits to what a side decides alone; the zero Digest for no annex.
+func commitAnnex(annex *federation.Annex, salt string) (mission.Digest, error) {
+	if annex == nil {
+		return "", nil
+	}
+	d, err := mission.ObjectDigest(map[string]any{"annex": annex, "salt": salt})
+	if err != nil {
+		return "", fmt.Errorf("annex: %w", err)
+	}
+	return d, nil
 }
 
 // adoptPeers writes down what changed in the registry since the last start, peers that are gone included. Nothing of a
@@ -187,21 +201,23 @@ func (a *Authority) adoptPeer(ctx context.Context, id string, change peerChange,
 		var before peerState
 		key := peerRow(id)
 		expect := ledger.Absent(key)
+		change := change
 		row, err := prove(r, key, &before)
 		switch {
-		case err == nil && before == change.state():
-			return nil, nil
 		case err == nil:
 			expect = ledger.Version(key, row.Version)
-		case !errors.Is(err, ledger.ErrNotFound):
+			change.Salt = before.Salt
+		case errors.Is(err, ledger.ErrNotFound):
+			change.Salt = mission.NewSalt()
+		default:
 			return nil, unavailable("reading a peer row", err)
 		}
-		change := change
+		if change.Annex, err = commitAnnex(annex, change.Salt); err != nil || before == change.state() {
+			return nil, err
+		}
 		change.Previous, change.ChangedAt, change.Salt = before.Record, mission.FormatTime(r.at), mission.NewSalt()
-		if annex != nil {
-			if change.Annex, err = mission.ObjectDigest(map[string]any{"annex": annex, "salt": change.Salt}); err != nil {
-				return nil, fmt.Errorf("annex: %w", err)
-			}
+		if change.Annex, err = commitAnnex(annex, change.Salt); err != nil {
+			return nil, err
 		}
 		entry, err := a.entry(ctx, a.subject("peers", id), contentPeerRecord, r.at, change)
 		if err != nil {
