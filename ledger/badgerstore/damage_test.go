@@ -195,3 +195,35 @@ func TestDamageOrdersARebuild(t *testing.T) {
 	}
 	mustMatch(t, s)
 }
+
+// TestPageThatCannotBeRead takes a page away from under a memory map, as a disk does that cannot read it: the read fails,
+// the process does not, and the store is left to the next start.
+func TestPageThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, small())
+	w := newWriter(t, s)
+	w.write(s, 20)
+	mustClose(t, s)
+	s = w.reopen(dir, small())
+	path := files(t, filepath.Join(dir, "badger"), ".vlog")[0]
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	truncate(t, path, 0)
+	if err := compare(t, s); !errors.Is(err, ledger.ErrIntegrity) {
+		t.Fatalf("reading everything = %v, want ErrIntegrity", err)
+	}
+	if s.Health().Integrity == nil {
+		t.Error("the latch is open")
+	}
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	killed := image(t, dir)
+	s = w.reopen(killed, small())
+	if s.Recovery().Rebuilt == "" {
+		t.Error("not rebuilt")
+	}
+	mustMatch(t, s)
+}

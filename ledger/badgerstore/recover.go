@@ -70,8 +70,10 @@ func (s *Store) recover() error {
 		return fmt.Errorf("badgerstore: %w", err)
 	}
 	s.recovery.Journal = s.journal.Recovery()
-	if s.recovery.Journal.Aside != "" {
+	if r := s.recovery.Journal; r.Aside != "" {
 		s.recovery.Aside = s.path("aside")
+		s.log.Warn("the end of the journal was repaired", slog.Uint64("torn_frame", r.Torn),
+			slog.Int("scratched_sectors", r.Scratched))
 	}
 	return s.openWith(found, was)
 }
@@ -116,6 +118,9 @@ func (s *Store) openWith(found *inspection, was state) error {
 		return s.rebuild(reason)
 	}
 	from := found.replayFrom(was, s.opt.boot())
+	if found.suspect || found.vlogCut {
+		s.log.Warn("a log of the view is damaged or cut short; replaying from the journal", slog.Uint64("from", from))
+	}
 	if err := s.announce(from, from <= last); err != nil {
 		return err
 	}
