@@ -68,8 +68,7 @@ cover: ## statement coverage by package, report in build/cover.html
 
 .PHONY: bench
 bench: ## the comparisons of docs/benchmarks.md, at most 45 minutes; never in CI
-	@cd ledger/ledgertest/bench && $(GO) run .
-	@$(GO) test -run '^$$' -bench 'MissionChange|Status' -count 5 ./mission/authority ./cmd/internal/httpapi
+	@cd cmd/internal/domaintest/bench && $(GO) run .
 
 .PHONY: clean
 clean: ## remove what the targets above made

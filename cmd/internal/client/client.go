@@ -109,6 +109,20 @@ func (c *Client) PostRaw(ctx context.Context, path, mediaType string, body []byt
 
 // Form sends fields with a client assertion among them.
 func (c *Client) Form(ctx context.Context, path string, fields url.Values) (*Response, error) {
+	body, err := c.FormBody(ctx, fields)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Server+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return c.do(req)
+}
+
+// FormBody encodes fields with a client assertion among them.
+func (c *Client) FormBody(ctx context.Context, fields url.Values) (string, error) {
 	form := url.Values{}
 	for name, values := range fields {
 		form[name] = values
@@ -116,17 +130,12 @@ func (c *Client) Form(ctx context.Context, path string, fields url.Values) (*Res
 	if c.ClientID != "" {
 		assertion, err := c.assertion(ctx, nil)
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 		form.Set("client_assertion_type", assertionType)
 		form.Set("client_assertion", assertion)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Server+path, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	return c.do(req)
+	return form.Encode(), nil
 }
 
 // send makes a request that carries its assertion in the Authorization header.
