@@ -1,11 +1,13 @@
 package keys
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -98,7 +100,25 @@ func loadSigning(role Role, path string, passphrase []byte) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the PEM block: %w", err)
 	}
+	if passphrase == nil { // encryption authenticates what it hides
+		if err := checkEncoding(private, block.Bytes); err != nil {
+			return nil, err
+		}
+	}
 	return newKey(role, private)
+}
+
+// checkEncoding refuses a key that is not what its file says octet for octet. An EC key carries its public key beside the
+// private one, and parsers ignore it: a flipped bit in either would otherwise be another key, and sign as that.
+func checkEncoding(private crypto.PrivateKey, der []byte) error {
+	again, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return fmt.Errorf("encoding the key again: %w", err)
+	}
+	if !bytes.Equal(again, der) {
+		return errors.New("the file is damaged, or not canonical PKCS #8 with the public key in it")
+	}
+	return nil
 }
 
 // loadRoot reads the root key: 64 hexadecimal digits in lower case and a line feed.
