@@ -103,6 +103,38 @@ func TestDeriveRefuses(t *testing.T) {
 	}
 }
 
+// A meet that would exceed a limit of entries is none: it is left out, not cut.
+func TestMeetKeepsToTheLimits(t *testing.T) {
+	gated := func(format string) mission.Entry {
+		return missiontest.Entry(func(e *mission.Entry) { e.Gates = numbered(mission.MaxGates, format) })
+	}
+	p, c := gated("p%d"), gated("c%d")
+	if m, ok := mission.Meet(p, c); ok {
+		t.Errorf("met with %d gates", len(m.Gates))
+	}
+	if set, err := mission.Derive(missiontest.Intent(), []mission.Entry{p}, []mission.Entry{c}); !errors.Is(err, mission.ErrNoAuthority) {
+		t.Errorf("derived %+v, %v", set, err)
+	}
+	set := derive(t, missiontest.Intent(), []mission.Entry{p}, []mission.Entry{c, missiontest.Entry()})
+	if len(set) != 1 || !set[0].Equal(p) {
+		t.Errorf("derived %+v", set)
+	}
+}
+
+func TestDeriveBoundsTheSet(t *testing.T) {
+	var proposal []mission.Entry
+	for _, a := range numbered(mission.MaxEntries, "a%d.*") {
+		proposal = append(proposal, on(missiontest.Resource, a))
+	}
+	if set := derive(t, missiontest.Intent(), proposal, proposal); len(set) != mission.MaxEntries {
+		t.Errorf("derived %d entries", len(set))
+	}
+	ceiling := append([]mission.Entry{on(missiontest.Resource, "a0.b")}, proposal...)
+	if set, err := mission.Derive(missiontest.Intent(), proposal, ceiling); err == nil {
+		t.Errorf("derived %d entries", len(set))
+	}
+}
+
 // The set is a function of proposal, ceiling and resources alone: whatever the prose says, and however often it is
 // computed, it has the same bytes; and it is inside both.
 func TestProseNeverChangesTheDerivedSet(t *testing.T) {
