@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,30 @@ import (
 type Border struct {
 	Origin, Receiver *Domain
 	Signed           *federation.SignedAgreement
-	cut              bool // the receiver does not reach the origin
+
+	mu        sync.Mutex
+	documents []Document
+	cut       bool // the receiver does not reach the origin
+}
+
+// A Document is a JSON document that crossed a surface, with the name of its schema.
+type Document struct {
+	Schema string
+	Body   []byte
+}
+
+// Documents are what crossed so far.
+func (b *Border) Documents() []Document {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.documents)
+}
+
+func (b *Border) saw(schema string, body []byte) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.documents = append(b.documents, Document{schema, slices.Clone(body)})
+	return body
 }
 
 // InBorder runs a test with two federating domains on a clock of its own (see testing/synctest).
@@ -32,6 +56,8 @@ func InBorder(t *testing.T, test func(*testing.T, *Border)) {
 		now := time.Now()
 		terms := federationtest.Terms(t, now, b.Origin.side, b.Receiver.side)
 		b.Signed = federationtest.Sign(t, terms, b.Origin.side, b.Receiver.side)
+		b.Origin.saw, b.Receiver.saw = b.saw, b.saw
+		b.agreed(b.Signed)
 		b.configure(b.Origin, b.Receiver, now)
 		b.configure(b.Receiver, b.Origin, now)
 		stopOrigin, stopReceiver := b.Origin.start(), b.Receiver.start()
@@ -42,9 +68,15 @@ func InBorder(t *testing.T, test func(*testing.T, *Border)) {
 	})
 }
 
+// agreed records the agreement.
+func (b *Border) agreed(s *federation.SignedAgreement) {
+	b.saw("signed-agreement", b.body(s))
+	b.saw("agreement", b.body(s.Agreement))
+}
+
 func atBorder(t *testing.T, host string) *Domain {
 	t.Helper()
-	d := &Domain{TB: t, side: federationtest.New(t, host, time.Now), now: time.Now}
+	d := &Domain{TB: t, side: federationtest.New(t, host, time.Now), now: time.Now, saw: unseen}
 	d.Issuer, d.Ledger = d.side.Issuer, d.side.Log
 	return d
 }
@@ -60,8 +92,11 @@ func (b *Border) configure(d, other *Domain, now time.Time) {
 	peer := fmt.Sprintf(`{"id":"peer","client_id":%q,"jwks":{"keys":[%s]},"kind":"service","roles":["peer"],"audiences":[%q]}`,
 		other.side.ClientID(), federationtest.JWK(d, other.side.Key).Bytes(), other.Issuer)
 	entry := federationtest.Crossing([]string{federationtest.Read, federationtest.Write}, other.Issuer)
+	record := other.side.Record(d, d.side)
+	b.saw("peer", b.body(record))
+	b.saw("annex", b.body(annex))
 	d.open(authority.Config{MaxStale: 5 * time.Second, StatusTTL: 5 * time.Second, Upstream: &wire{b, d, other},
-		Peers: []authority.PeerConfig{{Record: other.side.Record(d, d.side), Signed: b.Signed, Annex: annex}}},
+		Peers: []authority.PeerConfig{{Record: record, Signed: b.Signed, Annex: annex}}},
 		people(d, d.Issuer, entry)+","+peer)
 }
 
@@ -84,7 +119,17 @@ func Settle() {
 }
 
 // Cut keeps the receiver from reaching the origin.
-func (b *Border) Cut() { b.cut = true }
+func (b *Border) Cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut = true
+}
+
+func (b *Border) isCut() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cut
+}
 
 // Convey has the origin's agent get a mission that may cross, and the receiver's a local mission from it, under a ceiling
 // that the receiver's approver approves.
@@ -93,19 +138,23 @@ func (b *Border) Convey() (upstream, local string) {
 	d.Helper()
 	b.approveCeiling()
 	upstream = d.propose(federationtest.Resource, federationtest.Crossing([]string{federationtest.Read}, b.Receiver.Issuer))
-	introduction, err := d.Introduce(d.Context(), d.As("agent"), b.body(federation.IntroductionRequest{
-		RequestID: federation.NewNonce(), MissionID: mission.ID(upstream), Peer: b.Receiver.Issuer}))
+	introduction, err := d.Introduce(d.Context(), d.As("agent"), b.saw("introduction-request",
+		b.body(federation.IntroductionRequest{RequestID: federation.NewNonce(), MissionID: mission.ID(upstream),
+			Peer: b.Receiver.Issuer})))
 	d.must(err)
+	b.saw("introduction", introduction)
 	r := b.Receiver
-	answer, _, err := r.Mint(r.Context(), r.As("agent"), b.body(federation.MintRequest{
+	answer, _, err := r.Mint(r.Context(), r.As("agent"), b.saw("local-mission-request", b.body(federation.MintRequest{
 		CreationRequestID: federation.NewNonce(), Introduction: federation.IntroducedBy{Issuer: d.Issuer,
 			MissionID: mission.ID(upstream), Introduction: d.member(introduction, "introduction")},
 		Proposed: []mission.Entry{federationtest.Held(federationtest.Read)}, LocalClient: "agent",
-		ExpiresAt: mission.FormatTime(time.Now().Add(30 * time.Minute))}))
+		ExpiresAt: mission.FormatTime(time.Now().Add(30 * time.Minute))})))
 	d.must(err)
+	b.saw("submission-answer", answer)
 	Settle()
 	answer, err = r.Poll(r.Context(), r.As("agent"), r.member(answer, "submission_id"))
 	d.must(err)
+	b.saw("submission-answer", answer)
 	if local = r.member(answer, "mission_id"); local == "" {
 		d.Fatalf("no local mission: %s", answer)
 	}
@@ -160,7 +209,7 @@ type wire struct {
 // answer turns a refusal into what a client sees.
 func answer[T any](w *wire, got T, err error) (T, error) {
 	var none T
-	if w.border.cut && w.from == w.border.Receiver {
+	if w.border.isCut() && w.from == w.border.Receiver {
 		return none, federation.ErrUnreachable
 	}
 	if e, ok := errors.AsType[*authority.Error](err); ok {
@@ -182,7 +231,7 @@ func (w *wire) Status(ctx context.Context, p *federation.Partner, id mission.ID,
 }
 
 func (w *wire) Project(ctx context.Context, _ *federation.Partner, body []byte) (string, error) {
-	got, err := w.to.Project(ctx, w.to.As("peer"), body)
+	got, err := w.to.Project(ctx, w.to.As("peer"), w.border.saw("projection-request", body))
 	return answer(w, got, err)
 }
 
@@ -192,7 +241,7 @@ func (w *wire) Receive(ctx context.Context, _ *federation.Partner, compact strin
 }
 
 func (w *wire) Agree(ctx context.Context, _ *federation.Partner, body []byte) ([]byte, error) {
-	got, err := w.to.Agree(ctx, w.to.As("peer"), body)
+	got, err := w.to.Agree(ctx, w.to.As("peer"), w.border.saw("agreement-exchange", body))
 	return answer(w, got, err)
 }
 

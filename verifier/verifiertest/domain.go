@@ -39,12 +39,15 @@ type Domain struct {
 
 	side *federationtest.Domain
 	now  func() time.Time
+	saw  func(schema string, body []byte) []byte // is shown the documents that cross a surface
 }
+
+func unseen(_ string, body []byte) []byte { return body }
 
 // New starts a domain with a clock that stands still until At is set.
 func New(t testing.TB) *Domain {
 	t.Helper()
-	d := &Domain{TB: t, At: missiontest.At}
+	d := &Domain{TB: t, At: missiontest.At, saw: unseen}
 	d.now = func() time.Time { return d.At }
 	d.side = federationtest.New(t, "mas.a.example", d.now)
 	d.Issuer, d.Ledger = d.side.Issuer, d.side.Log
@@ -110,10 +113,11 @@ func (d *Domain) Approve() string {
 
 func (d *Domain) propose(resource string, entry mission.Entry) string {
 	d.Helper()
-	answer, err := d.Submit(d.Context(), d.As("agent"), fmt.Appendf(nil, `{"intent":{"goal":"Reconcile","resources":[%q],
-		"expires_at":%q},"authorization_details":%s}`, resource, mission.FormatTime(d.now().Add(time.Hour)),
-		federationtest.RawOf(d, []mission.Entry{entry}).Bytes()))
+	answer, err := d.Submit(d.Context(), d.As("agent"), d.saw("submission", fmt.Appendf(nil, `{"intent":{"goal":"Reconcile",
+		"resources":[%q],"expires_at":%q},"authorization_details":%s}`, resource,
+		mission.FormatTime(d.now().Add(time.Hour)), federationtest.RawOf(d, []mission.Entry{entry}).Bytes())))
 	d.must(err)
+	d.saw("submission-answer", answer)
 	d.pass()
 	return d.decide(d.member(answer, "submission_id"))
 }
@@ -123,11 +127,13 @@ func (d *Domain) decide(submission string) string {
 	d.Helper()
 	review, err := d.Review(d.Context(), d.As("approver"), submission)
 	d.must(err)
+	d.saw("review", review)
 	d.pass()
-	answer, err := d.Decide(d.Context(), d.As("approver"), submission, fmt.Appendf(nil,
+	answer, err := d.Decide(d.Context(), d.As("approver"), submission, d.saw("decision", fmt.Appendf(nil,
 		`{"context_id":%q,"consent_rendering_hash":%q,"decision":"approve"}`, d.member(review, "context_id"),
-		d.member(review, "consent_rendering_hash")))
+		d.member(review, "consent_rendering_hash"))))
 	d.must(err)
+	d.saw("submission-answer", answer)
 	return d.member(answer, "mission_id")
 }
 
