@@ -59,10 +59,10 @@ type PreconditionKind uint8
 
 // The kinds of precondition.
 const (
-	ExpectVersion PreconditionKind = iota + 1 // the row exists with exactly this version
-	ExpectAbsent                              // no such row
-	ExpectNotAfter                            // the commit time is not after T
-	ExpectCountBelow                          // the counter row (absent = 0) is below N
+	ExpectVersion    PreconditionKind = iota + 1 // the row exists with exactly this version
+	ExpectAbsent                                 // no such row
+	ExpectNotAfter                               // the commit time is not after T
+	ExpectCountBelow                             // the counter row (absent = 0) is below N
 )
 
 // A Precondition names something the caller read and relied on.
