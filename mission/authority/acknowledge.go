@@ -28,6 +28,9 @@ type acknowledgedEvidence struct {
 	Salt        string         `json:"salt"`
 }
 
+// errOrigin: the origin answered something that proves nothing.
+var errOrigin = errors.New("authority: the origin's acknowledgement does not verify")
+
 // outboxState is the row outbox/<mission>/<event>: the receipt as it is sent, the same octets until the origin has
 // them.
 type outboxState struct {

@@ -2,7 +2,6 @@ package authority
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -227,6 +226,3 @@ func pending(cur mission.Standing, effect federation.Effect) []mission.Transitio
 	}
 	return steps
 }
-
-// errOrigin: the origin answered something that proves nothing.
-var errOrigin = errors.New("authority: the origin's acknowledgement does not verify")
