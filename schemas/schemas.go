@@ -1,14 +1,14 @@
-// Package schemas carries a JSON Schema (draft 2020-12) for every JSON document that crosses the wire or is placed in a
-// file by people, and checks documents against them.
+// Package schemas carries a JSON Schema (draft 2020-12) for every JSON document that crosses the wire or is placed in
+// a file by people, and checks documents against them.
 //
-// A schema states shape: members, types, patterns, sizes. It does not replace the decoders, which also refuse duplicate
-// names, misspelt case, numbers without an exact value and text that is not Unicode, and which enforce the rules between
-// members. A document that a decoder accepts is valid here; the reverse need not hold.
+// A schema states shape: members, types, patterns, sizes. It does not replace the decoders, which also refuse
+// duplicate names, misspelt case, numbers without an exact value and text that is not Unicode, and which enforce the
+// rules between members. A document that a decoder accepts is valid here; the reverse need not hold.
 //
 // Validate a document only after its decoder has accepted it: a schema check bounds neither nesting nor numbers.
 //
-// Schemas are closed where the decoder is closed. References resolve only inside this package: nothing is ever fetched.
-// Formats are asserted. A Schema is safe for concurrent use.
+// Schemas are closed where the decoder is closed. References resolve only inside this package: nothing is ever
+// fetched. Formats are asserted. A Schema is safe for concurrent use.
 package schemas
 
 import (

@@ -41,8 +41,8 @@ func BenchmarkBundle(b *testing.B) {
 	b.ReportMetric(float64(records)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
 
-// BenchmarkBundleBare verifies as many P-256 signatures as the statements and receipts of the same bundle have, and hashes
-// as many octets: each file once for the manifest, each body once for its statement, each leaf and each path.
+// BenchmarkBundleBare verifies as many P-256 signatures as the statements and receipts of the same bundle have, and
+// hashes as many octets: each file once for the manifest, each body once for its statement, each leaf and each path.
 func BenchmarkBundleBare(b *testing.B) {
 	d, data := longBundle(b, 150)
 	files, err := verifier.Unpack(data)

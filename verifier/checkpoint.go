@@ -33,9 +33,9 @@ func VerifyCheckpoint(text []byte, anchor *Anchor) (ledger.Checkpoint, Findings)
 	return ledger.Checkpoint{}, fs
 }
 
-// VerifyConsistency checks that the tree of an older checkpoint is a prefix of the tree of a newer one, both of the same
-// domain's log and both signed by its trusted key. It returns the two heads as far as they could be read. Heads of one
-// size, and heads in the wrong order, need no proof: proof may be nil.
+// VerifyConsistency checks that the tree of an older checkpoint is a prefix of the tree of a newer one, both of the
+// same domain's log and both signed by its trusted key. It returns the two heads as far as they could be read. Heads
+// of one size, and heads in the wrong order, need no proof: proof may be nil.
 func VerifyConsistency(older, newer []byte, proof *ConsistencyProof, anchor *Anchor) (from, to ledger.Checkpoint,
 	fs Findings) {
 	from, fs = VerifyCheckpoint(older, anchor)
@@ -62,8 +62,8 @@ func VerifyConsistency(older, newer []byte, proof *ConsistencyProof, anchor *Anc
 	return from, to, fs
 }
 
-// KeptHead returns the checkpoint in the evidence that a domain logged of a peer's head, or text itself if it is no such
-// evidence: either may be at hand for a comparison.
+// KeptHead returns the checkpoint in the evidence that a domain logged of a peer's head, or text itself if it is no
+// such evidence: either may be at hand for a comparison.
 func KeptHead(text []byte) []byte {
 	var h peerHeadBody
 	if len(text) > 0 && text[0] == '{' && mission.DecodeOpen(text, &h) == nil && h.Checkpoint != "" {

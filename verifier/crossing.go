@@ -239,8 +239,8 @@ func (c *bundleCheck) readCeiling(f *facts, r *RecordReport) error {
 	return ofKind(r, ledger.SubjectPeers)
 }
 
-// checkProjected holds what was projected against the approved record: each conveyed entry comes from an approved one that
-// names the peer, and the commitments of the chain open to the approval.
+// checkProjected holds what was projected against the approved record: each conveyed entry comes from an approved one
+// that names the peer, and the commitments of the chain open to the approval.
 func (c *bundleCheck) checkProjected(m *MissionReport, rec *mission.Record) {
 	for _, p := range c.facts.projected {
 		if p.value.MissionID != rec.ID || p.from.Issuer != rec.Issuer {

@@ -15,8 +15,8 @@ type Side struct {
 	Mirror *Mirror // of its log, if there is one
 }
 
-// An ExchangeReport is the result of holding the logs of two domains against each other: what one conveyed, and what the
-// other made of it.
+// An ExchangeReport is the result of holding the logs of two domains against each other: what one conveyed, and what
+// the other made of it.
 type ExchangeReport struct {
 	Origin     *BundleReport `json:"origin"`
 	Receiver   *BundleReport `json:"receiver"`
@@ -54,8 +54,8 @@ func (r *ExchangeReport) All() Findings {
 	return all
 }
 
-// VerifyExchange checks both bundles and then the story that they tell together. proofs are consistency proofs of either
-// log; they and the mirrors show that heads which one side logged of the other's log are heads of that log.
+// VerifyExchange checks both bundles and then the story that they tell together. proofs are consistency proofs of
+// either log; they and the mirrors show that heads which one side logged of the other's log are heads of that log.
 func VerifyExchange(origin, receiver Side, proofs []*ConsistencyProof) *ExchangeReport {
 	r := &ExchangeReport{Pairs: []PairReport{}, Findings: Findings{}}
 	x := &exchangeCheck{ExchangeReport: r, proofs: proofs}

@@ -15,9 +15,9 @@ func (p *pair) heads(fs *Findings) string {
 	return fmt.Sprintf("%d heads of the origin's log kept by the receiver, %d of the receiver's by the origin", a, b)
 }
 
-// anchorHeads connects the heads that keeper logged of owner's log with the head of owner's bundle, and returns how many
-// there are. The keeper proved each head to continue the one before; so one of them is connected by being the same head,
-// by a proof or by a mirror, and the others through it.
+// anchorHeads connects the heads that keeper logged of owner's log with the head of owner's bundle, and returns how
+// many there are. The keeper proved each head to continue the one before; so one of them is connected by being the
+// same head, by a proof or by a mirror, and the others through it.
 func (x *exchangeCheck) anchorHeads(keeper, owner *sideCheck, fs *Findings) int {
 	if owner.Log == nil {
 		return 0

@@ -9,8 +9,8 @@ import (
 	"github.com/mission-authority/mas/mission"
 )
 
-// agreement: both logs hold the same signed agreement, and each later step at one side cites the entry at the other that
-// it stands on.
+// agreement: both logs hold the same signed agreement, and each later step at one side cites the entry at the other
+// that it stands on.
 func (p *pair) agreement(fs *Findings) string {
 	sides := []*sideCheck{p.x.origin, p.x.receiver}
 	var events [2]map[string]fact[*federation.AgreementEvent]
@@ -158,8 +158,8 @@ func (p *pair) acknowledgement(fs *Findings) string {
 	return fmt.Sprintf("receipted by the origin in %s", place(logged))
 }
 
-// end: when the origin's mission has ended, the receiver stopped relying on it within the agreed bound, on the word of a
-// status that the origin signed after the end.
+// end: when the origin's mission has ended, the receiver stopped relying on it within the agreed bound, on the word
+// of a status that the origin signed after the end.
 func (p *pair) end(fs *Findings) string {
 	ended := p.upstream.terminal()
 	if ended == nil {
@@ -228,8 +228,8 @@ func (s *story) terminal() *fact[*mission.TransitionRecord] {
 	return nil
 }
 
-// stopped is the transition from which on the mission was never active again, nil if it is active; relied reports whether
-// it ever was.
+// stopped is the transition from which on the mission was never active again, nil if it is active; relied reports
+// whether it ever was.
 func (s *story) stopped() (stop *fact[*mission.TransitionRecord], relied bool) {
 	if len(s.approvals) > 0 {
 		relied = len(mission.Begin(s.approvals[0].value).Holds) == 0

@@ -106,7 +106,8 @@ func TestExchange(t *testing.T) {
 		wantExchange(t, "disagreeing trust", verifier.VerifyExchange(origin, verifier.Side{Bundle: receiver.Bundle, Trust: &other}, proofs),
 			verifier.Wrong, "trust_disagrees", "agreement_log")
 
-		// One domain's evidence alone, by somebody who knows nothing of the other: the peer's word is not checked, and said so.
+		// One domain's evidence alone, by somebody who knows nothing of the other: the peer's word is not checked,
+		// and said so.
 		for _, s := range []verifier.Side{origin, receiver} {
 			r := verifier.VerifyBundle(s.Bundle, s.Trust, verifier.BundleOptions{})
 			if r.Outcome != verifier.OK || !r.All().Code("peer_unknown") {

@@ -229,8 +229,8 @@ func (c *bundleCheck) checkConveyed(m *MissionReport, rec *mission.Record, where
 	}
 }
 
-// justified reports whether every local entry lies inside the conveyed entry that its justification names. Delegation is
-// compared by depth alone: who may be a delegate here is a matter of the mapping, which stays at home.
+// justified reports whether every local entry lies inside the conveyed entry that its justification names. Delegation
+// is compared by depth alone: who may be a delegate here is a matter of the mapping, which stays at home.
 func justified(rec *mission.Record, conveyed []mission.Entry) bool {
 	if len(rec.Upstream.Justification) != len(rec.AuthoritySet) {
 		return false
@@ -312,8 +312,9 @@ func (c *bundleCheck) checkCeiling(m *MissionReport, rec *mission.Record, where 
 	m.Approval = given.value.how()
 }
 
-// checkCauses holds the transitions that the coupling made against the artifacts they name: the mission is released from
-// waiting only by the origin's acknowledgement, and cascades only when a status says that the upstream has ended.
+// checkCauses holds the transitions that the coupling made against the artifacts they name: the mission is released
+// from waiting only by the origin's acknowledgement, and cascades only when a status says that the upstream has
+// ended.
 func (c *bundleCheck) checkCauses(m *MissionReport, rec *mission.Record, s *story) {
 	awaiting := true
 	for _, t := range s.transitions {

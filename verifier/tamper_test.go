@@ -226,7 +226,8 @@ func TestEveryOctetOfABundle(t *testing.T) {
 	t.Logf("%d flips", flips)
 }
 
-// The manifest is not signed. What a change of it can reach is the exporter's word: the time, the hints, the media types.
+// The manifest is not signed. What a change of it can reach is the exporter's word: the time, the hints, the media
+// types.
 func TestEveryOctetOfAManifest(t *testing.T) {
 	d, _, good := sample(t)
 	trust := d.Trust()

@@ -131,8 +131,8 @@ func (b *Border) isCut() bool {
 	return b.cut
 }
 
-// Convey has the origin's agent get a mission that may cross, and the receiver's a local mission from it, under a ceiling
-// that the receiver's approver approves.
+// Convey has the origin's agent get a mission that may cross, and the receiver's a local mission from it, under a
+// ceiling that the receiver's approver approves.
 func (b *Border) Convey() (upstream, local string) {
 	d := b.Origin
 	d.Helper()
