@@ -196,8 +196,8 @@ func TestDamageOrdersARebuild(t *testing.T) {
 	mustMatch(t, s)
 }
 
-// TestPageThatCannotBeRead takes a page away from under a memory map, as a disk does that cannot read it: the read fails,
-// the process does not, and the store is left to the next start.
+// TestPageThatCannotBeRead takes a page away from under a memory map, as a disk does that cannot read it: the read
+// fails, the process does not, and the store is left to the next start.
 func TestPageThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, small())
