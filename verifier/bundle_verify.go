@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"slices"
-	"strings"
 
 	"github.com/mission-authority/mas/ledger"
 )
@@ -288,9 +287,4 @@ func (c *bundleCheck) checkScan(subject string, have []*RecordReport, feed []Fee
 		return false
 	}
 	return true
-}
-
-// shortSubject is a subject without its issuer, for people.
-func shortSubject(issuer, subject string) string {
-	return strings.TrimPrefix(subject, strings.TrimSuffix(issuer, "/")+"/")
 }

@@ -50,11 +50,12 @@ func (f *facts) story(id mission.ID) *story {
 }
 
 // collect reads every body by the rules of its content type. A body that breaks them is an integrity failure of its
-// record: the issuer signed something that cannot mean anything.
+// record: the issuer signed something that cannot mean anything. Nothing is believed of a statement whose signature or
+// receipt did not verify, for whatever reason.
 func (c *bundleCheck) collect() *facts {
 	f := &facts{missions: map[mission.ID]*story{}}
 	for _, r := range c.Records {
-		if r.statement == nil || r.Findings.Has(Integrity) {
+		if !r.authentic || !r.proven || r.Findings.Has(Integrity) {
 			continue
 		}
 		read, known := c.reader(f, r.ContentType)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
@@ -251,12 +250,4 @@ func source(files map[string][]byte) Source {
 		}
 		return data, nil
 	}
-}
-
-func ed25519Key(seed byte) ed25519.PrivateKey {
-	b := make([]byte, ed25519.SeedSize)
-	for i := range b {
-		b[i] = seed
-	}
-	return ed25519.NewKeyFromSeed(b)
 }

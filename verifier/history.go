@@ -30,7 +30,6 @@ type story struct {
 	approvals   []fact[*mission.Record]
 	transitions []fact[*mission.TransitionRecord]
 	consents    []fact[*consent]
-	foreign     []*RecordReport // statements about the mission by another issuer than its own
 }
 
 // history replays one mission.

@@ -201,7 +201,7 @@ func FuzzRecord(f *testing.F) {
 	trust := d.trust()
 	f.Fuzz(func(t *testing.T, kind uint, body []byte) {
 		typ := types[kind%uint(len(types))]
-		r := &RecordReport{Issuer: d.issuer, Subject: d.issuer + "/missions/m1", ContentType: typ, statement: s, body: body}
+		r := &RecordReport{Issuer: d.issuer, Subject: d.issuer + "/missions/m1", ContentType: typ, statement: s, body: body, authentic: true, proven: true}
 		c := &bundleCheck{BundleReport: &BundleReport{Records: []*RecordReport{r}}, trust: trust,
 			contents: &contents{manifest: &Manifest{}}}
 		c.facts = c.collect()

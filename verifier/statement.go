@@ -26,6 +26,7 @@ type RecordReport struct {
 	receipt   *ledger.Receipt
 	root      ledger.Hash // that the receipt leads to
 	proven    bool        // the receipt verified
+	authentic bool        // the statement's signature verified, by a key that could sign then
 	body      []byte      // that the statement commits to; nil if it is not there
 	erased    bool        // the exporter says that the body was erased
 	ignored   bool        // the content type has no rules here
@@ -123,6 +124,7 @@ func (r *RecordReport) checkSignature(trust *Trust) {
 		return
 	}
 	if key.Status == KeyActive {
+		r.authentic = true
 		return
 	}
 	by, shown := r.registered(trust)
@@ -131,6 +133,7 @@ func (r *RecordReport) checkSignature(trust *Trust) {
 		fs.add(Audit, "key_"+string(key.Status)+"_untimed", r.EntryID,
 			"the key was %s on %s and no receipt shows that the statement is older", key.Status, mission.FormatTime(key.Until))
 	case by.Before(key.Until):
+		r.authentic = true
 		fs.add(Note, "key_"+string(key.Status)+"_later", r.EntryID,
 			"the key was %s on %s, after the statement had been registered", key.Status, mission.FormatTime(key.Until))
 	default:
