@@ -597,11 +597,23 @@ func TestCeilingBounds(t *testing.T) {
 			x.sound()
 		})
 	})
-	t.Run("denied", func(t *testing.T) {
+	t.Run("asked once, with every term shown", func(t *testing.T) {
 		inBorder(t, borders{}, func(t *testing.T, x *border) {
 			got, err := x.b.Queue(t.Context(), x.b.as("approver"))
 			if err != nil || !strings.Contains(string(got), "peer_ceiling") {
 				t.Fatalf("%s, %v", got, err)
+			}
+			_, rest, _ := strings.Cut(string(got), `"submission_id":"`)
+			id, _, _ := strings.Cut(rest, `"`)
+			shown, err := x.b.Review(t.Context(), x.b.as("approver"), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, term := range []string{x.a.dom.Issuer, "At most 3 such missions at a time, and 10 in an hour",
+				"43200 seconds", "invoice.delete", federationtest.Resource} {
+				if !strings.Contains(string(shown), term) {
+					t.Errorf("the approver is not shown %q", term)
+				}
 			}
 			x.settle()
 			if again, _ := x.b.Queue(t.Context(), x.b.as("approver")); strings.Count(string(again), "peer_ceiling") != 1 {
