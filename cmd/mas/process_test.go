@@ -39,6 +39,9 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(damageJob); path != "" { // a child process of TestCorruption
+		os.Exit(damageChild(path))
+	}
 	code := m.Run()
 	if built.dir != "" {
 		os.RemoveAll(built.dir)
