@@ -97,7 +97,6 @@ var imports = []importRule{
 			"schemas", "cmd/internal/client"},
 		third: []string{cookies, cobra}, never: engines},
 	{pkg: "cmd/mas", ours: []string{"..."}, third: []string{cobra, xsync, xsys}},
-	{pkg: "cmd/internal/pins", third: []string{"."}}, // keeps modules in go.mod that only tests or tools import
 }
 
 // A listed package is what `go list -json` says about one package.
