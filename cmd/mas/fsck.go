@@ -58,7 +58,7 @@ func fsck(ctx context.Context, out io.Writer, c *config.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(parent)) }()
 	copied := filepath.Join(parent, "store")
-	if err := copyStore(copied, c.Store.Dir); err != nil {
+	if err := domain.CopyStore(c.Store.Dir, copied); err != nil {
 		return fmt.Errorf("copying the store: %w", err)
 	}
 	c.Store.Dir = copied
@@ -88,13 +88,4 @@ func fsck(ctx context.Context, out io.Writer, c *config.Config) (err error) {
 		fmt.Fprintf(out, "%s: %d\n", code, r.Counts[code])
 	}
 	return failure{1, errors.New("the store is damaged")}
-}
-
-// copyStore copies a store directory. A store in use is refused: its files belong to one moment only when it is closed.
-func copyStore(to, from string) error {
-	unlock, err := domain.LockStore(from)
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.CopyFS(to, os.DirFS(from)), unlock())
 }

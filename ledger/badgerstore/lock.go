@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 // ErrLocked: another process has the store open.
@@ -25,12 +24,3 @@ func acquireLock(path string) (*lockFile, error) {
 }
 
 func (l *lockFile) release() error { return l.file.Close() }
-
-// Lock keeps every Store off a directory until unlock is called. It fails with ErrLocked while one has it open.
-func Lock(dir string) (unlock func() error, err error) {
-	l, err := acquireLock(filepath.Join(dir, "LOCK"))
-	if err != nil {
-		return nil, err
-	}
-	return l.release, nil
-}

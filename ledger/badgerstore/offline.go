@@ -194,13 +194,16 @@ func (v *Vault) checkErasures() []error {
 // opens the copy. So a store can be read whole without changing it; see Recovery for what opening it would have
 // repaired. The caller removes scratch.
 func OpenCopy(dir, scratch string, opt Options) (*Store, error) {
-	if err := copyStore(dir, scratch); err != nil {
+	if err := Copy(dir, scratch); err != nil {
 		return nil, err
 	}
 	return Open(scratch, opt)
 }
 
-func copyStore(dir, to string) error {
+// Copy copies everything that a closed store needs to the new directory to, sharing blocks where the file system can and
+// leaving holes where there are only zeros. ErrLocked if the store is in use: its files belong to one moment only when it
+// is closed.
+func Copy(dir, to string) error {
 	if _, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("badgerstore: %w", err)
 	}

@@ -107,8 +107,8 @@ func (d *Domain) derive(ctx context.Context, store *badgerstore.Store, verifier 
 	return nil
 }
 
-// LockStore keeps servers off a store until unlock is called; it fails if one has it.
-func LockStore(dir string) (unlock func() error, err error) { return badgerstore.Lock(dir) }
+// CopyStore copies the store of a server that does not run to a new directory.
+func CopyStore(dir, to string) error { return badgerstore.Copy(dir, to) }
 
 // DevIssuer is the issuer of a development directory: that of its config.yaml, or of the person in its principals.
 func DevIssuer(dir string) (string, error) {
