@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -471,6 +472,38 @@ func TestReplayedProjection(t *testing.T) {
 		x.settle()
 		if n := len(x.b.evidence(mission.ContentApprovalRecord)); n != 1 {
 			t.Errorf("%d local missions", n)
+		}
+		x.sound()
+	})
+}
+
+// TestConcurrentReplay: an origin that puts one jti into many projections gets one local mission, however they race.
+func TestConcurrentReplay(t *testing.T) {
+	inBorder(t, borders{}, func(t *testing.T, x *border) {
+		x.approveCeiling()
+		id := x.mission()
+		jti := federation.NewNonce()
+		x.b.wire.set(func(w *wire) {
+			w.project = x.resign(x.a.dom.Key, jws.TypProjection, func(c map[string]any) { c["jti"] = jti })
+			w.delay = time.Millisecond // so that all of them decide at one instant
+		})
+		var wg sync.WaitGroup
+		var accepted atomic.Int64
+		for range 20 {
+			q := x.mintRequest(id, x.introduce(id))
+			wg.Go(func() {
+				_, err := x.mint(q)
+				if e, refused := errors.AsType[*authority.Error](err); refused && e.Code == "invalid_projection" {
+					return
+				} else if err != nil {
+					t.Error(err)
+				}
+				accepted.Add(1)
+			})
+		}
+		wg.Wait()
+		if n := accepted.Load(); n != 1 {
+			t.Errorf("%d requests were accepted", n)
 		}
 		x.sound()
 	})
