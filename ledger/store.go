@@ -41,8 +41,8 @@ type Limits struct {
 	Entries int
 }
 
-// A Batch is one commit group: what an engine writes atomically. The engine stores the encoded batch without Tiles in its
-// commit point, and KVs() in its queryable store.
+// A Batch is one commit group: what an engine writes atomically. The engine stores the encoded batch without Tiles in
+// its commit point, and KVs() in its queryable store.
 type Batch struct {
 	Head       Head // after this batch; Head.Seq is previous + 1
 	First      uint64

@@ -37,8 +37,8 @@ func (c *collector) run(ctx context.Context) error {
 	}
 }
 
-// collect fetches one checkpoint and checks what is pending. What could not be checked because the server died is checked
-// when it is back.
+// collect fetches one checkpoint and checks what is pending. What could not be checked because the server died is
+// checked when it is back.
 func (c *collector) collect(ctx context.Context) error {
 	resp, err := c.server.Get(ctx, c.path)
 	if err != nil {

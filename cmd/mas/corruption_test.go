@@ -71,8 +71,8 @@ type outcome struct {
 }
 
 // TestCorruption flips single bits in copies of a directory with a real history, starts the server over each, and asks
-// it for everything. Flips in live data must be noticed, by the start, by the first read of what was hit, or by fsck; and
-// whatever is answered must be true.
+// it for everything. Flips in live data must be noticed, by the start, by the first read of what was hit, or by fsck;
+// and whatever is answered must be true.
 func TestCorruption(t *testing.T) {
 	n := soak(300, 30)
 	h := makeHistory(t, soak(240, 80))

@@ -38,8 +38,8 @@ const (
 )
 
 // TestCrash kills the server again and again while 16 writers change missions, sometimes again while it recovers, and
-// shows after each round that nothing acknowledged was lost, that every checkpoint continues the one before it, and that
-// `mas fsck` derives the same rows from the log and its evidence.
+// shows after each round that nothing acknowledged was lost, that every checkpoint continues the one before it, and
+// that `mas fsck` derives the same rows from the log and its evidence.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	rounds := soak(200, 8)
@@ -125,7 +125,8 @@ func newCrash(t *testing.T) *crash {
 	return c
 }
 
-// lastingAddress is a loopback address whose port no outgoing connection gets, so that it is still free at each restart.
+// lastingAddress is a loopback address whose port no outgoing connection gets, so that it is still free at each
+// restart.
 func lastingAddress(t testing.TB) string {
 	t.Helper()
 	lowest := 32768

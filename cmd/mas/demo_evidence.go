@@ -50,8 +50,8 @@ func (s *story) actors() []*actor { return []*actor{s.first, s.second} }
 // file names what the auditor keeps about a domain.
 func (s *story) file(a *actor, name string) string { return filepath.Join(s.evidence, a.name+"."+name) }
 
-// collect fetches what an auditor needs when the servers are gone: both missions' bundles, a later head of each log with
-// the proof that it grew out of the earlier one, a signed status, and the trust documents.
+// collect fetches what an auditor needs when the servers are gone: both missions' bundles, a later head of each log
+// with the proof that it grew out of the earlier one, a signed status, and the trust documents.
 func (s *story) collect(ctx context.Context) error {
 	if err := s.fetchHeads(ctx, later); err != nil {
 		return err
@@ -71,7 +71,8 @@ func (s *story) collect(ctx context.Context) error {
 	return nil
 }
 
-// collectProofs fetches the proofs that connect the heads which each side kept of the other's log with the other's bundle.
+// collectProofs fetches the proofs that connect the heads which each side kept of the other's log with the other's
+// bundle.
 func (s *story) collectProofs(ctx context.Context) error {
 	var bundles [2][]byte
 	for i, a := range s.actors() {

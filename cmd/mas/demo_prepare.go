@@ -56,7 +56,8 @@ func (s *story) prepare(ctx context.Context) error {
 	return nil
 }
 
-// originCeiling is what the first domain lets its agent ask for: invoices may cross to the second domain, the ledger not.
+// originCeiling is what the first domain lets its agent ask for: invoices may cross to the second domain, the ledger
+// not.
 func (s *story) originCeiling() string {
 	return `[{"type":"mission_resource_access","resource":"` + invoices + `","actions":["invoices.*"],
 	"constraints":{"max_amount":{"amount":"5000.00","currency":"EUR"}},"delegation":{"max_depth":2},

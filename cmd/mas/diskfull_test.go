@@ -28,8 +28,8 @@ const (
 	diskAcknowledged = 60
 )
 
-// TestDiskFull fills the file system of a running server to its last octet, while writers write. Nothing acknowledged may
-// be lost, the process lives, reads go on, and revocations go to the emergency-stop journal.
+// TestDiskFull fills the file system of a running server to its last octet, while writers write. Nothing acknowledged
+// may be lost, the process lives, reads go on, and revocations go to the emergency-stop journal.
 func TestDiskFull(t *testing.T) {
 	t.Run("at once", func(t *testing.T) {
 		d := newDisk(t)
@@ -220,8 +220,8 @@ func (d *disk) excused(w *writer, err error) bool {
 	return true
 }
 
-// fill writes a file until not one octet more goes into it and none has for longer than the server takes to notice and to
-// give up its ballast. With a pause it goes in small steps.
+// fill writes a file until not one octet more goes into it and none has for longer than the server takes to notice and
+// to give up its ballast. With a pause it goes in small steps.
 func (d *disk) fill(pause time.Duration) {
 	var err error
 	if d.filler, err = os.Create(filepath.Join(d.mount, "filler")); err != nil {

@@ -142,8 +142,8 @@ func (s *surveyor) segment(file string, data []byte) error {
 	return nil
 }
 
-// log: of Badger's logs the key number in the header and the entries count; the start value of an encryption that is not
-// used does not, nor what follows the last entry.
+// log: of Badger's logs the key number in the header and the entries count; the start value of an encryption that is
+// not used does not, nor what follows the last entry.
 func (s *surveyor) log(stratum string) func(string, []byte) error {
 	return func(file string, data []byte) error {
 		g, off := s.grounds[stratum], 20

@@ -1,5 +1,5 @@
-// Command mas is a Mission Authority Service: it owns delegated authority as missions, commits every change of a mission
-// together with its evidence to a Merkle log, and shares signed views of missions with peer domains.
+// Command mas is a Mission Authority Service: it owns delegated authority as missions, commits every change of a
+// mission together with its evidence to a Merkle log, and shares signed views of missions with peer domains.
 //
 // Exit codes: 0 done; 1 a finding (something was checked and is wrong, or a latch is closed); 2 unverifiable or
 // incomplete; 3 wrong usage or configuration. Results go to standard output, everything else to standard error.

@@ -84,8 +84,8 @@ type server struct {
 	dev  *domain.Dev
 }
 
-// launch starts `mas dev` over dir; prefix is put before the command line (strace, for instance). It does not wait until
-// the server is ready.
+// launch starts `mas dev` over dir; prefix is put before the command line (strace, for instance). It does not wait
+// until the server is ready.
 func launch(t testing.TB, program, dir, listen string, prefix ...string) *server {
 	t.Helper()
 	os.Remove(filepath.Join(dir, "dev.json"))

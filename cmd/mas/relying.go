@@ -30,8 +30,8 @@ type reliance struct {
 }
 
 // newRelyingParty is the process that the demo starts beside the two domains: it asks one domain for the status of one
-// mission over and over, verifies each answer as any relying party must, and relies on it only while the newest verified
-// answer is active and fresh. Silence is no permission.
+// mission over and over, verifies each answer as any relying party must, and relies on it only while the newest
+// verified answer is active and fresh. Silence is no permission.
 func newRelyingParty() *cobra.Command {
 	var profile, id, audience string
 	var every time.Duration
@@ -87,7 +87,8 @@ type relyingParty struct {
 	last       *reliance
 }
 
-// run asks until ctx ends. Between answers it watches the clock: an answer is good until its fresh_until and not longer.
+// run asks until ctx ends. Between answers it watches the clock: an answer is good until its fresh_until and not
+// longer.
 func (rp *relyingParty) run(ctx context.Context, every time.Duration) error {
 	resp, err := rp.client.Get(ctx, "/.well-known/jwks.json")
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/mission-authority/mas/verifier"
 )
 
-// TestRollback puts parts of a store back to what they were before a mission was revoked. What the store itself can know
-// is healed or latched; what it cannot, the whole directory put back, an outsider sees who kept a later head.
+// TestRollback puts parts of a store back to what they were before a mission was revoked. What the store itself can
+// know is healed or latched; what it cannot, the whole directory put back, an outsider sees who kept a later head.
 func TestRollback(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		name := "after an orderly stop"

@@ -23,8 +23,8 @@ import (
 	"github.com/mission-authority/mas/mission"
 )
 
-// TestServe runs `mas serve` with TLS, encrypted keys and a configuration file: a mission can be proposed, and nobody can
-// approve it, because people cannot log in yet.
+// TestServe runs `mas serve` with TLS, encrypted keys and a configuration file: a mission can be proposed, and nobody
+// can approve it, because people cannot log in yet.
 func TestServe(t *testing.T) {
 	dir := t.TempDir()
 	listen := listenAddress(t)

@@ -21,9 +21,10 @@ import (
 // syncDelay is by how much strace delays every fdatasync: long enough that an answer which does not wait is seen.
 const syncDelay = 200 * time.Millisecond
 
-// TestNoAcknowledgementPrecedesItsSync watches the system calls of a server under 16 writers, with every fdatasync delayed
-// before it begins. Each acknowledgement is found in the trace by its content, and so is the journal frame of its commit:
-// an fdatasync of the frame's file must have begun after the frame was written and have returned before the answer is sent.
+// TestNoAcknowledgementPrecedesItsSync watches the system calls of a server under 16 writers, with every fdatasync
+// delayed before it begins. Each acknowledgement is found in the trace by its content, and so is the journal frame of
+// its commit: an fdatasync of the frame's file must have begun after the frame was written and have returned before the
+// answer is sent.
 func TestNoAcknowledgementPrecedesItsSync(t *testing.T) {
 	t.Parallel() // it mostly waits
 	acknowledged, violations := traced(t, "")
@@ -48,8 +49,8 @@ func TestMissingSyncIsNoticed(t *testing.T) {
 	say(t, "sync removed: acknowledgements traced %d, violations reported %d", len(acknowledged), len(violations))
 }
 
-// traced runs a server that was built with tags under strace until every writer got some acknowledgements. It returns them
-// and what the trace shows to be wrong with them.
+// traced runs a server that was built with tags under strace until every writer got some acknowledgements. It returns
+// them and what the trace shows to be wrong with them.
 func traced(t *testing.T, tags string) ([]acknowledgement, []string) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -127,8 +128,8 @@ func acknowledgements(t *testing.T, s *server, n int) (all []acknowledgement) {
 }
 
 // A trace is what strace saw of one server, in the order in which it saw it. strace stops a thread at the beginning and
-// at the end of each call and lets it go on when it has noted that: what a thread does because a call returned is always
-// noted after the call's end.
+// at the end of each call and lets it go on when it has noted that: what a thread does because a call returned is
+// always noted after the call's end.
 type trace struct {
 	frames  []call // pwrite64 into a segment of the journal
 	syncs   []call // fdatasync that succeeded
@@ -141,8 +142,8 @@ type call struct {
 	began, returned          int
 }
 
-// check says what is wrong with one acknowledgement: "" if nothing is. The error is of the trace: what was acknowledged is
-// not in it.
+// check says what is wrong with one acknowledgement: "" if nothing is. The error is of the trace: what was acknowledged
+// is not in it.
 func (tr *trace) check(a acknowledgement) (string, error) {
 	holds := func(text string) func(call) bool {
 		return func(c call) bool { return strings.Contains(c.data, text) }

@@ -17,8 +17,8 @@ import (
 
 // A writer makes missions and moves them, one request after another, and remembers what the server acknowledged. No two
 // writers touch the same mission, so each knows exactly what the server has to know. It survives the server: after a
-// restart settle compares what it remembers with what the server says, and the next step repeats the request that got no
-// answer.
+// restart settle compares what it remembers with what the server says, and the next step repeats the request that got
+// no answer.
 type writer struct {
 	name     string // begins its nonces and creation_request_ids
 	with     *cast

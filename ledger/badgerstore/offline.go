@@ -200,9 +200,9 @@ func OpenCopy(dir, scratch string, opt Options) (*Store, error) {
 	return Open(scratch, opt)
 }
 
-// Copy copies everything that a closed store needs to the new directory to, sharing blocks where the file system can and
-// leaving holes where there are only zeros. ErrLocked if the store is in use: its files belong to one moment only when it
-// is closed.
+// Copy copies everything that a closed store needs to the new directory to, sharing blocks where the file system can
+// and leaving holes where there are only zeros. ErrLocked if the store is in use: its files belong to one moment only
+// when it is closed.
 func Copy(dir, to string) error {
 	if _, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("badgerstore: %w", err)

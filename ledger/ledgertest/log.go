@@ -95,8 +95,8 @@ func (l *Log) run(ctx context.Context) {
 	l.err = l.Run(ctx)
 }
 
-// Stop ends the writer after it has committed what waits, closes the log and returns what Run returned. It may be called
-// again. The Store stays open.
+// Stop ends the writer after it has committed what waits, closes the log and returns what Run returned. It may be
+// called again. The Store stays open.
 func (l *Log) Stop() error {
 	l.once.Do(func() {
 		l.cancel()

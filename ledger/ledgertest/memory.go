@@ -70,8 +70,8 @@ func (m *Memory) Fork() *Memory {
 	return &Memory{applied: m.applied, synced: m.synced, unsync: m.unsync, epoch: m.epoch, limits: m.limits}
 }
 
-// SetSync turns durability off and on again. While it is off, Apply answers although PowerFail would lose the batch: the
-// bug that an engine must not have, for tests of the harness that looks for it.
+// SetSync turns durability off and on again. While it is off, Apply answers although PowerFail would lose the batch:
+// the bug that an engine must not have, for tests of the harness that looks for it.
 func (m *Memory) SetSync(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -2,8 +2,9 @@ package ledgertest
 
 import "hash/maphash"
 
-// tree is an ordered map from string to octets of which every version stays readable: a treap whose updates copy the path
-// they change. A version is changed only by the edit that made it; nodes the edit made itself are changed in place.
+// tree is an ordered map from string to octets of which every version stays readable: a treap whose updates copy the
+// path they change. A version is changed only by the edit that made it; nodes the edit made itself are changed in
+// place.
 type tree struct {
 	root *node
 	mine *edit

@@ -64,7 +64,8 @@ func ReadDev(dir string) (*Dev, error) {
 	return d, nil
 }
 
-// DevCeiling is what the local agents of a development server may ask for at most, unless its principals.json is edited.
+// DevCeiling is what the local agents of a development server may ask for at most, unless its principals.json is
+// edited.
 const DevCeiling = `[{
 	"type": "mission_resource_access",
 	"resource": "https://api.example.com",

@@ -1,5 +1,5 @@
-// Package domain wires one MAS: store, log, authority, peers and HTTP surface, in the order they start and stop. It exists
-// so that the server and the tests with whole domains run the same wiring.
+// Package domain wires one MAS: store, log, authority, peers and HTTP surface, in the order they start and stop. It
+// exists so that the server and the tests with whole domains run the same wiring.
 //
 // Open recovers the store and builds every part; it starts no goroutine. Run starts the sequencer, finishes the
 // authority's recovery, starts the workers and the listener, and when its context ends stops them in reverse: the
@@ -62,8 +62,8 @@ type Domain struct {
 	ready    chan struct{}
 }
 
-// Open recovers the store below the configured directory and builds the services. The error is of the configuration, the
-// keys or the store; damage that the log can survive closes a latch instead.
+// Open recovers the store below the configured directory and builds the services. The error is of the configuration,
+// the keys or the store; damage that the log can survive closes a latch instead.
 func Open(ctx context.Context, o Options) (*Domain, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -165,8 +165,8 @@ func (d *Domain) serve(ctx context.Context) error {
 	return errors.Join(err, work.Wait())
 }
 
-// recover finishes the authority's start. With a latch closed there is nothing to recover to: what can be read is served
-// and everything positive refused, so that operators see why.
+// recover finishes the authority's start. With a latch closed there is nothing to recover to: what can be read is
+// served and everything positive refused, so that operators see why.
 func (d *Domain) recover(ctx context.Context) error {
 	err := d.Authority.Recover(ctx)
 	if err == nil || ctx.Err() != nil {

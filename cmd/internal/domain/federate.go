@@ -36,9 +36,10 @@ type Side struct {
 	Annex  federation.Annex // what this side decides alone; Issuer is filled in
 }
 
-// Federate makes two development directories peers of each other, as two administrators with their governance keys would
-// after comparing thumbprints: terms, completed with both parties, are signed by both sides; each gets the peer record,
-// the agreement and its annex, and a principal for the other. Both logs exist afterwards: an agreement names their genesis.
+// Federate makes two development directories peers of each other, as two administrators with their governance keys
+// would after comparing thumbprints: terms, completed with both parties, are signed by both sides; each gets the peer
+// record, the agreement and its annex, and a principal for the other. Both logs exist afterwards: an agreement names
+// their genesis.
 func Federate(ctx context.Context, a, b Side, terms federation.Agreement) (*federation.SignedAgreement, error) {
 	sides := []Side{a, b}
 	signers := make([]jws.Signer, 2)

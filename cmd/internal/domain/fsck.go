@@ -31,9 +31,9 @@ func (f *Findings) Clean() bool {
 	return f.Store.Clean() && len(f.Derived.Differences) == 0 && len(f.Notes) == 0
 }
 
-// Fsck checks a store that is nobody else's. It reads every octet of the files, then opens the store, which recovers it as
-// a start would, and reads everything again through the log. Give it a copy. The error is of reading; what is wrong is in
-// the Findings.
+// Fsck checks a store that is nobody else's. It reads every octet of the files, then opens the store, which recovers it
+// as a start would, and reads everything again through the log. Give it a copy. The error is of reading; what is wrong
+// is in the Findings.
 func Fsck(ctx context.Context, c *config.Config) (found *Findings, err error) {
 	d := &Domain{o: Options{Config: c, Logger: slog.New(slog.DiscardHandler), Now: time.Now}}
 	if d.Keys, err = loadKeys(c); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/mission-authority/mas/mission/authority"
 )
 
-// readPeers reads the peer registry: one directory for each peer with its record, the agreement that both governance keys
-// signed, and the local annex. No directory means no peers; an incomplete one is an error.
+// readPeers reads the peer registry: one directory for each peer with its record, the agreement that both governance
+// keys signed, and the local annex. No directory means no peers; an incomplete one is an error.
 func readPeers(dir string) ([]authority.PeerConfig, error) {
 	entries, err := os.ReadDir(dir)
 	if dir == "" || errors.Is(err, fs.ErrNotExist) {

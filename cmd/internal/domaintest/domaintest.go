@@ -1,5 +1,5 @@
-// Package domaintest runs whole domains inside a test: real store, real sequencer, real HTTP on a loopback port, keys and
-// principals of a fresh development directory. Everything stops with the test.
+// Package domaintest runs whole domains inside a test: real store, real sequencer, real HTTP on a loopback port, keys
+// and principals of a fresh development directory. Everything stops with the test.
 package domaintest
 
 import (
@@ -28,7 +28,8 @@ type Domain struct {
 	stop   func() error
 }
 
-// Prepare makes a development directory for a domain on a free loopback port, without starting it. set overrides settings.
+// Prepare makes a development directory for a domain on a free loopback port, without starting it. set overrides
+// settings.
 func Prepare(t testing.TB, ceiling string, set map[string]string) (dir string, c *config.Config) {
 	t.Helper()
 	dir = t.TempDir()

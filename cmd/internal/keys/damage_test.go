@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestDamagedKeyFile flips every bit of a key file. No flip may lead to another key. An Ed25519 file holds nothing but the
-// seed and cannot show it; there the stored checkpoint does.
+// TestDamagedKeyFile flips every bit of a key file. No flip may lead to another key. An Ed25519 file holds nothing but
+// the seed and cannot show it; there the stored checkpoint does.
 func TestDamagedKeyFile(t *testing.T) {
 	dir := generate(t)
 	path := RefsIn(dir).Signing[Issuer]

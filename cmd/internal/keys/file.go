@@ -108,8 +108,8 @@ func loadSigning(role Role, path string, passphrase []byte) (*Key, error) {
 	return newKey(role, private)
 }
 
-// checkEncoding refuses a key that is not what its file says octet for octet. An EC key carries its public key beside the
-// private one, and parsers ignore it: a flipped bit in either would otherwise be another key, and sign as that.
+// checkEncoding refuses a key that is not what its file says octet for octet. An EC key carries its public key beside
+// the private one, and parsers ignore it: a flipped bit in either would otherwise be another key, and sign as that.
 func checkEncoding(private crypto.PrivateKey, der []byte) error {
 	again, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {

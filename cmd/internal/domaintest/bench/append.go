@@ -101,9 +101,10 @@ func checkpointKey(path string) (note.Signer, note.Verifier, error) {
 	return signer, verifier, err
 }
 
-// A template makes statements of one size that are all different. Each is a canonical Signed Statement; only the template
-// was really signed, the others carry its signature over another digest: the log does not verify signatures (whoever
-// submits a Change does), so the work that is measured is the same, and a million signatures need not be made beforehand.
+// A template makes statements of one size that are all different. Each is a canonical Signed Statement; only the
+// template was really signed, the others carry its signature over another digest: the log does not verify signatures
+// (whoever submits a Change does), so the work that is measured is the same, and a million signatures need not be made
+// beforehand.
 type template struct {
 	raw    []byte
 	digest int // where the digest begins
@@ -221,8 +222,8 @@ func fill(ctx context.Context, s setup) (measured, error) {
 	return measured{}, errors.Join(<-errs, l.stop())
 }
 
-// restart fills a log in a process of its own, kills that while it appends, and measures how long the log takes to answer
-// again: store open, tree checked against the signed checkpoint, and a proven read and an inclusion proof given.
+// restart fills a log in a process of its own, kills that while it appends, and measures how long the log takes to
+// answer again: store open, tree checked against the signed checkpoint, and a proven read and an inclusion proof given.
 func restart(ctx context.Context, s setup) (measured, error) {
 	exe, err := os.Executable()
 	if err != nil {

@@ -18,8 +18,8 @@ func init() {
 	subjects["change-bare"] = signTwice
 }
 
-// changeMission suspends and resumes missions, one for each writer, through the state owner: decide, sign the evidence and
-// the answer (two ES256 signatures), commit, publish.
+// changeMission suspends and resumes missions, one for each writer, through the state owner: decide, sign the evidence
+// and the answer (two ES256 signatures), commit, publish.
 func changeMission(ctx context.Context, s setup) (measured, error) {
 	d, _, stop, err := startDomain(ctx, s.Dir)
 	if err != nil {

@@ -15,8 +15,8 @@ var comparisons = []struct {
 	{"P6", (*driver).status}, {"P13", (*driver).restart},
 }
 
-// append is P1 and the closed-loop half of P3: appends acknowledged after publication, beside Tessera's best figure, which
-// is acknowledged when integrated.
+// append is P1 and the closed-loop half of P3: appends acknowledged after publication, beside Tessera's best figure,
+// which is acknowledged when integrated.
 func (d *driver) append(ctx context.Context) error {
 	header("P1, P3: append beside Tessera POSIX, acknowledged when integrated (its best options for each count)")
 	for _, c := range []struct {

@@ -41,8 +41,9 @@ type measured struct {
 // warmup is run before the clock starts.
 const warmup = 300 * time.Millisecond
 
-// load calls op from the setup's writers until its length has passed, and measures. op gets the writer and a number that
-// is unique within the run. With a rate, arrivals are a Poisson process and latency counts from the scheduled arrival.
+// load calls op from the setup's writers until its length has passed, and measures. op gets the writer and a number
+// that is unique within the run. With a rate, arrivals are a Poisson process and latency counts from the scheduled
+// arrival.
 func load(ctx context.Context, s setup, op func(ctx context.Context, writer, n int) error) (measured, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

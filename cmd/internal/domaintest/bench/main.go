@@ -1,10 +1,10 @@
-// Command bench measures the log beside what else could hold it: Tessera's POSIX log, a hash chain in PostgreSQL, a bare
-// preallocated file, and bare programs that make the same signatures.
+// Command bench measures the log beside what else could hold it: Tessera's POSIX log, a hash chain in PostgreSQL, a
+// bare preallocated file, and bare programs that make the same signatures.
 //
 // Every measurement is a ratio from one interleaved run: each subject runs as a process of its own in a fresh directory
-// with equal GOMAXPROCS and GOGC, in A-B-B-A order, and the medians of the pairs are compared. A pair during which other
-// processes used more than 0.2 core is measured again, and the run says so if it could not be avoided. Nothing here
-// passes or fails on time; the targets stand in docs/benchmarks.md.
+// with equal GOMAXPROCS and GOGC, in A-B-B-A order, and the medians of the pairs are compared. A pair during which
+// other processes used more than 0.2 core is measured again, and the run says so if it could not be avoided. Nothing
+// here passes or fails on time; the targets stand in docs/benchmarks.md.
 //
 //	bench [-pairs N] [-seconds S] [-only P1,P1b,…]   runs the comparisons and prints Markdown
 //	bench child SUBJECT [flags]                       runs one subject once and prints one JSON line

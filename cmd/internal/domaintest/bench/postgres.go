@@ -19,7 +19,8 @@ import (
 
 func init() { subjects["postgres"] = appendPostgres }
 
-// chain is an audit table as it is usually built: each row carries the hash of the one before it, under a lock on the head.
+// chain is an audit table as it is usually built: each row carries the hash of the one before it, under a lock on the
+// head.
 const chain = `
 CREATE TABLE head (one int PRIMARY KEY, hash bytea NOT NULL);
 INSERT INTO head VALUES (1, '');

@@ -11,8 +11,8 @@ import (
 
 func init() { subjects["raw"] = appendRaw }
 
-// frameSize is what our journal writes for one entry of entrySize: the entry, its row, the signed checkpoint and the frame.
-// The raw file gets as many bytes, so that the comparison is about the work and not the amount.
+// frameSize is what our journal writes for one entry of entrySize: the entry, its row, the signed checkpoint and the
+// frame. The raw file gets as many bytes, so that the comparison is about the work and not the amount.
 const frameSize = 1024
 
 // appendRaw is the floor of a durable append: one writer, pwrite into a preallocated file, one fdatasync.

@@ -75,8 +75,8 @@ func serveStatus(ctx context.Context, s setup, kind string) (measured, error) {
 	return measured{}, errors.Join(err, stop())
 }
 
-// bareStatus is net/http with private_key_jwt and nothing else: the assertion is parsed, verified, checked and remembered
-// as the product does it, then an answer of the product's size is signed, or sent as it is.
+// bareStatus is net/http with private_key_jwt and nothing else: the assertion is parsed, verified, checked and
+// remembered as the product does it, then an answer of the product's size is signed, or sent as it is.
 func bareStatus(d *domain.Domain, dev *domain.Dev, sign bool) (http.Handler, error) {
 	key, err := d.Keys.Key(keys.Issuer).JOSE()
 	if err != nil {
@@ -140,8 +140,8 @@ func bareStatus(d *domain.Domain, dev *domain.Dev, sign bool) (http.Handler, err
 	}), nil
 }
 
-// askStatus starts a server process and loads it from this one over as many connections as there are writers. Assertions
-// are made before the clock starts.
+// askStatus starts a server process and loads it from this one over as many connections as there are writers.
+// Assertions are made before the clock starts.
 func askStatus(ctx context.Context, s setup, kind string) (m measured, err error) {
 	exe, err := os.Executable()
 	if err != nil {

@@ -24,8 +24,8 @@ func init() {
 // entrySize is the size of what every log appends.
 const entrySize = 300
 
-// appendTessera appends to a POSIX log. An append is done when its entry is integrated, which is Tessera's best figure, or
-// when a published checkpoint covers it.
+// appendTessera appends to a POSIX log. An append is done when its entry is integrated, which is Tessera's best figure,
+// or when a published checkpoint covers it.
 func appendTessera(ctx context.Context, s setup, published bool) (measured, error) {
 	driver, err := posix.New(ctx, posix.Config{Path: s.Dir})
 	if err != nil {

@@ -121,7 +121,8 @@ func (r *reader) treeAt(t *testing.T, d *domaintest.Domain, size uint64) tlog.Tr
 	return tlog.Tree{N: int64(size), Hash: tlog.Hash(root)}
 }
 
-// Height, ReadTiles and SaveTiles make a reader a tlog.TileReader: tiles of 256 hashes, checked by tlog against the head.
+// Height, ReadTiles and SaveTiles make a reader a tlog.TileReader: tiles of 256 hashes, checked by tlog against the
+// head.
 func (r *reader) Height() int { return 8 }
 
 func (r *reader) SaveTiles([]tlog.Tile, [][]byte) {}
