@@ -42,10 +42,10 @@ func ExampleDerive() {
 		fmt.Println(err)
 		return
 	}
-	text, err := mission.Marshal(set[0])
-	fmt.Printf("%s %v\n", text, err)
+	text, err := mission.Marshal(set[0].Constraints)
+	fmt.Printf("%s %s %s %v\n", set[0].Resource, set[0].Actions, text, err)
 	fmt.Println(mission.SubsetOfSet(set, submission.Proposal), mission.SubsetOfSet(set, ceiling))
 	// Output:
-	// {"actions":["invoices.read"],"constraints":{"max_amount":{"amount":"500.00","currency":"USD"},"tenant":"t1"},"resource":"https://erp.example","type":"mission_resource_access"} <nil>
+	// https://erp.example [invoices.read] {"max_amount":{"amount":"500.00","currency":"USD"},"tenant":"t1"} <nil>
 	// <nil> <nil>
 }
