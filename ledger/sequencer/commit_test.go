@@ -261,6 +261,51 @@ func TestDuplicatesAreExact(t *testing.T) {
 	ledgertest.CheckLog(t, b, b.Keys.VKey)
 }
 
+// TestDuplicateOfTheGroupBefore: a change that was prepared while its duplicate was being written finds it.
+func TestDuplicateOfTheGroupBefore(t *testing.T) {
+	b := newBench(t, ledgertest.Options{})
+	hold := b.fault.Hold(false)
+	first := b.start(t, b.step(t, "m1", "active"))
+	<-hold.Entered
+	second := b.start(t, ledger.Change{Entries: []ledger.Entry{b.Keys.WithBody(t, "m1", []byte("m1 active"))}})
+	third := b.start(t, put(state("m1"), nil, ledger.Absent(state("m1"))))
+	b.awaitWaiting(t, 2)
+	hold.Release()
+	if a := <-first; a.err != nil || a.Results[0].Duplicate {
+		t.Fatalf("%+v %v", a.Results, a.err)
+	}
+	if a := <-second; a.err != nil || !a.Results[0].Duplicate || a.Results[0].Index != 1 {
+		t.Fatalf("%+v %v", a.Results, a.err)
+	}
+	wantErr(t, (<-third).err, ledger.ErrConflict)
+	ledgertest.CheckLog(t, b, b.Keys.VKey)
+}
+
+// TestOldEvidenceJustifiesNothingNew: an entry that was there before the row's last justified version cannot justify the
+// next one; every read would take the row for stale.
+func TestOldEvidenceJustifiesNothingNew(t *testing.T) {
+	b := newBench(t, ledgertest.Options{})
+	first, second := b.step(t, "m1", "active"), b.step(t, "m1", "suspended")
+	b.MustCommit(t, first)
+	b.MustCommit(t, first) // the same evidence again: a second version, same justification
+	got := b.together(t, second, first)
+	if got[0].err != nil {
+		t.Fatal(got[0].err)
+	}
+	wantErr(t, got[1].err, ledger.ErrConflict)
+	_, err := b.Commit(t.Context(), first)
+	wantErr(t, err, ledger.ErrConflict)
+	b.MustCommit(t, put(state("m1"), []byte("unjustified")))
+	_, err = b.Commit(t.Context(), first)
+	wantErr(t, err, ledger.ErrConflict)
+	b.MustCommit(t, second)
+	b.reopen(t)
+	if row, err := b.MustView(t).Proven(state("m1")); err != nil || string(row.Value) != "suspended" {
+		t.Fatalf("%q %v", row.Value, err)
+	}
+	ledgertest.CheckLog(t, b, b.Keys.VKey)
+}
+
 // TestDuplicatesUnderLoad registers the same 20 statements from 50 goroutines.
 func TestDuplicatesUnderLoad(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})

@@ -45,18 +45,21 @@
 //
 //  1. Rows written since Open are remembered, version and hash, up to a bound (the newest 65,536 at least). A read that
 //     disagrees with what this process wrote or proved before is stale, in Get, Proven and List alike, and so is an
-//     absent row that was written.
+//     absent row that was written. The writer counts on from what it remembers.
 //  2. Each entry's feed key carries a mark for every row the entry justifies. Proven looks whether an entry above the
 //     justifying one in the same feed carries the row's mark; if so a newer version existed. Feed keys are written once,
 //     under another prefix than rows and hash rows, so a table that brings back the row leaves the mark in place. A
-//     proven row is remembered as in 1; its feed is not read again.
+//     proven row is remembered as in 1; its feed is not read again. For the marks to mean this, a statement that was
+//     logged already cannot justify a row that a later entry of its feed has justified: such a Change is refused with
+//     ErrConflict.
 //  3. A lost table takes all keys of its time with it, the newer feed keys too. It also takes commit rows and entries, so
 //     Open demands that the commit rows of the newest 65,536 entries follow each other without a gap.
 //  4. [Fsck] compares every row with the last version in the commit point, and with what the caller rebuilds from the
 //     evidence.
 //
 // Not covered without Fsck: rows that no entry justifies (counters, idempotency rows) from before the last Open, rows
-// whose versions were justified in different feeds, and losses older than the newest 65,536 entries.
+// whose versions were justified in different feeds or by a statement that was logged already, rows that a List leaves out
+// whole, and losses older than the newest 65,536 entries.
 //
 // # What it does not do
 //

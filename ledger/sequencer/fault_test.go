@@ -25,17 +25,26 @@ func TestAnswerFollowsSync(t *testing.T) {
 		t.Run(fmt.Sprintf("written=%t", written), func(t *testing.T) {
 			b := newBench(t, ledgertest.Options{})
 			b.MustCommit(t, b.step(t, "m1", "active"))
-			before := b.MustView(t).Head()
-			hold := b.fault.Hold(written)
+			queue := b.fault.Hold(false)
+			first := b.start(t, put("first", nil))
+			<-queue.Entered
 			pending := b.start(t, b.step(t, "m1", "revoked"))
+			b.awaitWaiting(t, 1)
+			conflict := b.start(t, put(state("m1"), nil, ledger.Version(state("m1"), 1)))
+			b.awaitWaiting(t, 2)
+			hold := b.fault.Hold(written)
+			queue.Release()
+			if a := <-first; a.err != nil {
+				t.Fatal(a.err)
+			}
 			<-hold.Entered
-			conflict := b.start(t, put("k", nil, ledger.Version("k", 9)))
+			before := b.MustView(t).Head()
 			for range 20 {
 				select {
 				case a := <-pending:
 					t.Fatalf("acknowledged before the sync: %+v %v", a.Committed, a.err)
 				case a := <-conflict:
-					t.Fatalf("refused before the group it waited for: %v", a.err)
+					t.Fatalf("refused before what it conflicts with can be read: %v", a.err)
 				case <-time.After(time.Millisecond):
 				}
 				if h := b.MustView(t).Head(); h != before {

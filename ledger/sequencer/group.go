@@ -74,6 +74,9 @@ func (g *group) add(p *pending) ([]place, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := g.checkJustified(p, places); err != nil {
+		return nil, err
+	}
 	bodies, err := g.newBodies(p)
 	if err != nil {
 		return nil, err
@@ -245,19 +248,43 @@ func (g *group) duplicate(p *pending, e *pendingEntry) (place, bool, error) {
 	return g.base.reader(g.log).duplicate(e.Dedup)
 }
 
+// checkJustified refuses evidence that was there before the row's last version: an entry that stood already cannot justify
+// a row that a later entry of its feed has justified since. Every read would take the row for stale.
+func (g *group) checkJustified(p *pending, places []place) error {
+	for i := range p.change.Put {
+		r := &p.change.Put[i]
+		if r.JustifiedBy == ledger.NotJustified || !places[r.JustifiedBy].duplicate {
+			continue
+		}
+		at := places[r.JustifiedBy].index
+		j, inGroup := g.byKey[r.Key]
+		later := inGroup && g.rows[j].Justified && g.rows[j].JustifiedBy > at
+		if !later && at < g.base.head.Size {
+			var err error
+			if later, err = g.base.reader(g.log).replaced(r.Key, p.entries[r.JustifiedBy].Subject, at); err != nil {
+				return err
+			}
+		}
+		if later {
+			return fmt.Errorf("sequencer: row %q was justified by an entry later than %d: %w", r.Key, at, ledger.ErrConflict)
+		}
+	}
+	return nil
+}
+
 // putEntry adds an entry at the place the next one has.
 func (g *group) putEntry(e *pendingEntry, at place) {
 	g.byDedup[e.Dedup] = at
 	g.entries = append(g.entries, e.BatchEntry)
 }
 
-// newBodies returns the entries of p whose sealed bodies are to be stored: those with a digest that neither the group, nor
-// an earlier one, nor the store has. A body is sealed once, so that destroying one key erases it.
+// newBodies returns the entries of p whose sealed bodies are to be stored: those with a digest that neither an earlier
+// group nor the store has. A body is stored once, so that destroying one key erases it.
 func (g *group) newBodies(p *pending) ([]int, error) {
 	var fresh []int
 	for i := range p.entries {
 		e := &p.entries[i]
-		if e.sealed == nil || g.sealed[e.digest] {
+		if e.sealed == nil {
 			continue
 		}
 		if _, _, ok := g.log.bodies.get(e.digest); ok {
@@ -275,9 +302,10 @@ func (g *group) newBodies(p *pending) ([]int, error) {
 	return fresh, nil
 }
 
+// putBody adds a sealed body unless the group has one with its digest.
 func (g *group) putBody(e *pendingEntry) {
 	if g.sealed[e.digest] {
-		return // twice in one Change
+		return
 	}
 	g.sealed[e.digest] = true
 	g.bodies = append(g.bodies, ledger.SealedBody{Digest: e.digest, Sealed: e.sealed})

@@ -163,18 +163,26 @@ func (v *view) prove(row ledger.Row, newest bool) error {
 	if err != nil {
 		return v.log.damaged(CodeEntryMismatch, "entry %d: %v", row.JustifiedBy, err)
 	}
-	mark := ledger.FeedMark(row.Key)
-	from := ledger.FeedKey(st.Subject, row.JustifiedBy+1)
-	for kv, err := range v.snapshot.Iterate(ledger.FeedPrefix(st.Subject), from) {
+	replaced, err := v.replaced(row.Key, st.Subject, row.JustifiedBy)
+	if err == nil && replaced {
+		return v.log.damaged(CodeRowStale, "row %q, version %d of entry %d, was replaced by a later entry", row.Key,
+			row.Version, row.JustifiedBy)
+	}
+	return err
+}
+
+// replaced reports whether an entry of the feed above index carries the mark of the row.
+func (v *view) replaced(key, subject string, index uint64) (bool, error) {
+	mark := ledger.FeedMark(key)
+	for kv, err := range v.snapshot.Iterate(ledger.FeedPrefix(subject), ledger.FeedKey(subject, index+1)) {
 		if err != nil {
-			return v.storeError(err)
+			return false, v.storeError(err)
 		}
 		if hasMark(kv.Value, mark) {
-			return v.log.damaged(CodeRowStale, "row %q, version %d of entry %d, was replaced by a later entry", row.Key,
-				row.Version, row.JustifiedBy)
+			return true, nil
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // hasMark reports whether mark is among the marks of a feed key.

@@ -433,7 +433,9 @@ func TestTileDamagedLater(t *testing.T) {
 	if h := b.Health(); h != (ledger.Health{}) {
 		t.Fatalf("health %+v before the tile was needed", h)
 	}
-	_, err := v.Inclusion(17<<8+3, v.Head().Size)
+	_, err := v.Tile(0, 17, 256)
+	wantErr(t, err, ledger.ErrIntegrity)
+	_, err = v.Inclusion(17<<8+3, v.Head().Size)
 	wantErr(t, err, ledger.ErrIntegrity)
 	wantCode(t, b.Health().Integrity, sequencer.CodeTileMismatch)
 
