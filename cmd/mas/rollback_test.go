@@ -54,8 +54,7 @@ type rollback struct {
 	before, after string
 	mission       mission.ID
 	keys          *jws.KeySet
-	log           *client.Client // anybody
-	trust, head   string         // files of an auditor: trust document, head kept after the revocation
+	trust, head   string // files of an auditor: trust document, head kept after the revocation
 }
 
 // revokeOnce makes a mission, keeps a copy of the directory, and revokes it.

@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -94,18 +93,6 @@ func (f osFile) Size() (int64, error) {
 // IsNoSpace reports whether err says that the disk is full.
 func IsNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
-// exists reports whether name is in its directory.
-func exists(fsys FS, name string) (bool, error) {
-	f, err := fsys.OpenFile(name, os.O_RDONLY)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case err != nil:
-		return false, err
-	}
-	return true, f.Close()
 }
 
 // copyFile copies the file from to the new file to, and makes contents and name durable.

@@ -71,7 +71,7 @@ func TestAgreesWithTheLibrary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	object, err := jose.ParseSigned(sign(t, ours, jws.TypStatus, "{}"), []jose.SignatureAlgorithm{jose.ES256})
+	object, err := jose.ParseSignedCompact(sign(t, ours, jws.TypStatus, "{}"), []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		t.Fatal(err)
 	}
