@@ -32,8 +32,9 @@ var benchStores = []struct {
 	}},
 }
 
-// BenchmarkAppend is a durable append as design targets count it: a pre-signed statement of some 300 octets with a state
-// row, acknowledged after publish, with journal, dedup, leaf and feed index on; from n writers in a closed loop.
+// BenchmarkAppend is a durable append as design targets count it: a pre-signed statement of some 300 octets with a
+// state row, acknowledged after publish, with journal, dedup, leaf and feed index on; from n writers in a closed
+// loop.
 func BenchmarkAppend(b *testing.B) {
 	for _, store := range benchStores {
 		for _, writers := range []int{1, 16, 64, 256, 1024} {
@@ -99,8 +100,8 @@ func report(b *testing.B, latencies []time.Duration, groups int) {
 	b.ReportMetric(float64(b.N)/float64(max(groups, 1)), "appends/group")
 }
 
-// BenchmarkRead measures the reads behind a signed status: a hot row, with and without the proof of its justification, and
-// an entry with its inclusion proof.
+// BenchmarkRead measures the reads behind a signed status: a hot row, with and without the proof of its
+// justification, and an entry with its inclusion proof.
 func BenchmarkRead(b *testing.B) {
 	for _, store := range benchStores {
 		log := ledgertest.NewLog(b, ledgertest.Options{Store: store.open(b)})

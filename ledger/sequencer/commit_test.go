@@ -214,8 +214,8 @@ func TestCounterLimit(t *testing.T) {
 	wantErr(t, err, ledger.ErrConflict)
 }
 
-// TestDuplicatesAreExact: one statement has one place, whether it comes again in the same change, in the same group, later,
-// signed again, or after a restart.
+// TestDuplicatesAreExact: one statement has one place, whether it comes again in the same change, in the same group,
+// later, signed again, or after a restart.
 func TestDuplicatesAreExact(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	e := b.Keys.Entry(t, "m1", []byte("evidence"))
@@ -281,8 +281,8 @@ func TestDuplicateOfTheGroupBefore(t *testing.T) {
 	ledgertest.CheckLog(t, b, b.Keys.VKey)
 }
 
-// TestOldEvidenceJustifiesNothingNew: an entry that was there before the row's last justified version cannot justify the
-// next one; every read would take the row for stale.
+// TestOldEvidenceJustifiesNothingNew: an entry that was there before the row's last justified version cannot justify
+// the next one; every read would take the row for stale.
 func TestOldEvidenceJustifiesNothingNew(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	first, second := b.step(t, "m1", "active"), b.step(t, "m1", "suspended")
@@ -633,8 +633,8 @@ func TestQueueIsBounded(t *testing.T) {
 	b.MustCommit(t, put("one more", nil))
 }
 
-// TestLongWait: a change that waited so long that what was written meanwhile is no longer in memory is judged by the store,
-// not by what its caller saw.
+// TestLongWait: a change that waited so long that what was written meanwhile is no longer in memory is judged by the
+// store, not by what its caller saw.
 func TestLongWait(t *testing.T) {
 	keys := ledgertest.NewKeys(t, "log.a.example/log/1")
 	memory := ledgertest.NewMemory()

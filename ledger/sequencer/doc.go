@@ -3,24 +3,24 @@
 //
 // # The commit
 //
-// Commit works in the caller's goroutine as far as it can: it parses the statements, hashes the leaves, looks up rows and
-// duplicates in the published view and seals the bodies. Then the Change waits. One goroutine, Run, takes everything
-// that waits, without a timer, evaluates the preconditions of each Change in order over the effects of those before
-// it, assigns indexes, extends the tree in memory, signs one checkpoint and calls Store.Apply. What arrives meanwhile is
-// the next group. Only when Apply has returned is the group published, and only then is anybody answered, the refused
-// included: whoever reads again after ErrConflict sees what the Change conflicted with.
+// Commit works in the caller's goroutine as far as it can: it parses the statements, hashes the leaves, looks up rows
+// and duplicates in the published view and seals the bodies. Then the Change waits. One goroutine, Run, takes
+// everything that waits, without a timer, evaluates the preconditions of each Change in order over the effects of
+// those before it, assigns indexes, extends the tree in memory, signs one checkpoint and calls Store.Apply. What
+// arrives meanwhile is the next group. Only when Apply has returned is the group published, and only then is anybody
+// answered, the refused included: whoever reads again after ErrConflict sees what the Change conflicted with.
 //
-// A Change without new entries leaves the tree and its checkpoint as they are. A Change that would write nothing, because
-// all its entries are already there, is answered from the published head.
+// A Change without new entries leaves the tree and its checkpoint as they are. A Change that would write nothing,
+// because all its entries are already there, is answered from the published head.
 //
 // If Apply fails with nothing written, the group is refused and the tree stays where it was, because groups extend a
 // copy of the edge. If the outcome is unknown, the write latch closes and reads go on from the last published group. A
 // Change whose context ends while it waits is dropped; once it has been taken its outcome is awaited. When the context
 // of Run ends, waiting Changes are still committed and later ones refused.
 //
-// Registration times never go backwards: a group gets the clock's time or that of the group before it. If the clock is
-// more than [ClockTolerance] behind, Changes that expect NotAfter are refused with ErrUnavailable, because nobody can say
-// whether their deadline has passed; others, such as stops, go on.
+// Registration times never go backwards: a group gets the clock's time or that of the group before it. If the clock
+// is more than [ClockTolerance] behind, Changes that expect NotAfter are refused with ErrUnavailable, because nobody
+// can say whether their deadline has passed; others, such as stops, go on.
 //
 // # Publishing and reading
 //
@@ -43,26 +43,26 @@
 // An LSM engine that loses or resurrects a table can bring back an old version of a row together with its old hash row.
 // They agree, and the entry that justifies them is in the tree, so neither check notices. Four things stand against it:
 //
-//  1. Rows written since Open are remembered, version and hash, up to a bound (the newest 65,536 at least). A read that
-//     disagrees with what this process wrote or proved before is stale, in Get, Proven and List alike, and so is an
-//     absent row that was written. The writer counts on from what it remembers.
-//  2. Each entry's feed key carries a mark for every row the entry justifies. Proven looks whether an entry above the
-//     justifying one in the same feed carries the row's mark; if so a newer version existed. Feed keys are written once,
-//     under another prefix than rows and hash rows, so a table that brings back the row leaves the mark in place. A
-//     proven row is remembered as in 1; its feed is not read again. For the marks to mean this, a statement that was
-//     logged already cannot justify a row that a later entry of its feed has justified: such a Change is refused with
-//     ErrConflict.
-//  3. A lost table takes all keys of its time with it, the newer feed keys too. It also takes commit rows and entries, so
-//     Open demands that the commit rows of the newest 65,536 entries follow each other without a gap.
+//  1. Rows written since Open are remembered, version and hash, up to a bound (the newest 65,536 at least). A read
+//     that disagrees with what this process wrote or proved before is stale, in Get, Proven and List alike, and so
+//     is an absent row that was written. The writer counts on from what it remembers.
+//  2. Each entry's feed key carries a mark for every row the entry justifies. Proven looks whether an entry above
+//     the justifying one in the same feed carries the row's mark; if so a newer version existed. Feed keys are
+//     written once, under another prefix than rows and hash rows, so a table that brings back the row leaves the
+//     mark in place. A proven row is remembered as in 1; its feed is not read again. For the marks to mean this, a
+//     statement that was logged already cannot justify a row that a later entry of its feed has justified: such a
+//     Change is refused with ErrConflict.
+//  3. A lost table takes all keys of its time with it, the newer feed keys too. It also takes commit rows and
+//     entries, so Open demands that the commit rows of the newest 65,536 entries follow each other without a gap.
 //  4. [Fsck] compares every row with the last version in the commit point, and with what the caller rebuilds from the
 //     evidence.
 //
 // Not covered without Fsck: rows that no entry justifies (counters, idempotency rows) from before the last Open, rows
-// whose versions were justified in different feeds or by a statement that was logged already, rows that a List leaves out
-// whole, and losses older than the newest 65,536 entries.
+// whose versions were justified in different feeds or by a statement that was logged already, rows that a List leaves
+// out whole, and losses older than the newest 65,536 entries.
 //
 // # What it does not do
 //
-// It verifies no signatures and decides no admission: that is the caller's. It holds no body or key, starts no goroutine
-// of its own and never deletes.
+// It verifies no signatures and decides no admission: that is the caller's. It holds no body or key, starts no
+// goroutine of its own and never deletes.
 package sequencer

@@ -41,8 +41,8 @@ func (v *view) entry(index uint64) ([]byte, error) {
 	return raw, nil
 }
 
-// commitRow finds the commit row of the group that an entry of the view came with: the last one at or below it. It looks
-// back in growing steps, because most groups are small.
+// commitRow finds the commit row of the group that an entry of the view came with: the last one at or below it. It
+// looks back in growing steps, because most groups are small.
 func (v *view) commitRow(index uint64) (ledger.CommitRow, error) {
 	if row := v.lastCommit.Load(); row != nil && index >= row.First && index-row.First < row.Count {
 		return *row, nil

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// TestAnswerFollowsSync: while the engine has not said that a group is durable, nobody is answered and no view shows it,
-// even where readers of the engine could see it already.
+// TestAnswerFollowsSync: while the engine has not said that a group is durable, nobody is answered and no view shows
+// it, even where readers of the engine could see it already.
 func TestAnswerFollowsSync(t *testing.T) {
 	for _, written := range []bool{false, true} {
 		t.Run(fmt.Sprintf("written=%t", written), func(t *testing.T) {
@@ -62,8 +62,8 @@ func TestAnswerFollowsSync(t *testing.T) {
 	}
 }
 
-// powerFailRounds commits from 8 writers, pulls the plug in the middle of it, restarts, and returns how many acknowledged
-// changes are gone.
+// powerFailRounds commits from 8 writers, pulls the plug in the middle of it, restarts, and returns how many
+// acknowledged changes are gone.
 func powerFailRounds(t *testing.T, rounds int, synced bool) (lost int) {
 	b := newBench(t, ledgertest.Options{})
 	b.memory.SetSync(synced)
@@ -106,8 +106,8 @@ func powerFailRounds(t *testing.T, rounds int, synced bool) (lost int) {
 	return lost
 }
 
-// TestPowerFailure: nothing acknowledged is lost; and the same harness over an engine that answers without having synced
-// reports losses.
+// TestPowerFailure: nothing acknowledged is lost; and the same harness over an engine that answers without having
+// synced reports losses.
 func TestPowerFailure(t *testing.T) {
 	if lost := powerFailRounds(t, 5, true); lost != 0 {
 		t.Errorf("%d acknowledged changes are lost", lost)
@@ -153,8 +153,8 @@ var engines = []engine{
 	}},
 }
 
-// TestCrashTable: each fault at each of the first groups, over each engine. Afterwards a fresh log opens over what is left:
-// everything acknowledged is there, the group of the fault is there whole or not at all, and the log goes on.
+// TestCrashTable: each fault at each of the first groups, over each engine. Afterwards a fresh log opens over what is
+// left: everything acknowledged is there, the group of the fault is there whole or not at all, and the log goes on.
 func TestCrashTable(t *testing.T) {
 	for _, e := range engines {
 		for _, fault := range ledgertest.Faults {
@@ -288,8 +288,8 @@ func TestGroupRollback(t *testing.T) {
 	ledgertest.CheckLog(t, b, b.Keys.VKey)
 }
 
-// TestLinearizable: 64 writers increment one row by reading its version and expecting it. No increment is lost, no version
-// is seen twice, and each writer's views never go back.
+// TestLinearizable: 64 writers increment one row by reading its version and expecting it. No increment is lost, no
+// version is seen twice, and each writer's views never go back.
 func TestLinearizable(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	b.MustCommit(t, put("x", []byte{0, 0}))
@@ -347,8 +347,8 @@ func TestLinearizable(t *testing.T) {
 	ledgertest.CheckLog(t, b, b.Keys.VKey)
 }
 
-// TestTimesNeverGoBack: registration times are monotonic whatever the clock does, and deadlines are not judged by a clock
-// that is in doubt.
+// TestTimesNeverGoBack: registration times are monotonic whatever the clock does, and deadlines are not judged by a
+// clock that is in doubt.
 func TestTimesNeverGoBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var step time.Duration // what somebody did to the clock

@@ -52,8 +52,8 @@ type Evidence struct {
 	Erased bool
 }
 
-// A Rebuild derives rows from the evidence alone, in log order: it returns the value of each row by key, and which keys it
-// speaks for. A stored row that it speaks for and does not return is a difference too.
+// A Rebuild derives rows from the evidence alone, in log order: it returns the value of each row by key, and which
+// keys it speaks for. A stored row that it speaks for and does not return is a difference too.
 type Rebuild func(evidence iter.Seq2[Evidence, error]) (rows map[string][]byte, speaksFor func(key string) bool, err error)
 
 // A Finding is one thing that is wrong.
@@ -76,12 +76,12 @@ type Report struct {
 func (r *Report) Clean() bool { return len(r.Counts) == 0 }
 
 // Fsck reads everything in a store and holds it against everything else: entries against tiles, root and checkpoint;
-// index, feed and commit keys against entries, in both directions; rows against hash rows; bodies against their digests;
-// all of it against the frames of the commit point, whose heads are recomputed one by one, so that each checkpoint is
-// consistent with the next; and rows against what the evidence implies. It writes nothing.
+// index, feed and commit keys against entries, in both directions; rows against hash rows; bodies against their
+// digests; all of it against the frames of the commit point, whose heads are recomputed one by one, so that each
+// checkpoint is consistent with the next; and rows against what the evidence implies. It writes nothing.
 //
-// Damage is reported, not returned: the error is that of ctx. It takes some 100 octets of memory a row if Frames is set,
-// and what Rows needs.
+// Damage is reported, not returned: the error is that of ctx. It takes some 100 octets of memory a row if Frames is
+// set, and what Rows needs.
 func Fsck(ctx context.Context, cfg FsckConfig) (*Report, error) {
 	f := &fsck{FsckConfig: cfg, ctx: ctx, report: &Report{Counts: map[string]int{}}}
 	f.head()
@@ -253,7 +253,8 @@ func (f *fsck) genesis(st *ledger.Statement) {
 	}
 }
 
-// commitRows walks the commit rows: they cover the entries without gap or overlap, and neither numbers nor times go back.
+// commitRows walks the commit rows: they cover the entries without gap or overlap, and neither numbers nor times go
+// back.
 func (f *fsck) commitRows() {
 	var last ledger.CommitRow
 	for kv := range f.all(ledger.PrefixCommit) {

@@ -104,8 +104,8 @@ func TestFsckClean(t *testing.T) {
 	}
 }
 
-// TestFsckFinds: each kind of damage is found under its code, with the commit point at hand and, where that is possible,
-// without it.
+// TestFsckFinds: each kind of damage is found under its code, with the commit point at hand and, where that is
+// possible, without it.
 func TestFsckFinds(t *testing.T) {
 	b := checked(t)
 	whole := b.memory
@@ -283,8 +283,8 @@ func TestFsckDamagedFrames(t *testing.T) {
 	}
 }
 
-// TestFsckAnything flips, cuts, swaps and drops values all over the store: whatever it is, something is found, and nothing
-// panics. The log itself, opened over the same damage, does not panic either.
+// TestFsckAnything flips, cuts, swaps and drops values all over the store: whatever it is, something is found, and
+// nothing panics. The log itself, opened over the same damage, does not panic either.
 func TestFsckAnything(t *testing.T) {
 	b := checked(t)
 	whole := b.memory

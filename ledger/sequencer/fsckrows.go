@@ -28,8 +28,8 @@ func (f *fsck) times() (at func(index uint64) time.Time, stop func()) {
 	}, stop
 }
 
-// rows holds each row against its hash row and its justification. Without frames it also looks for newer versions in the
-// feed; with frames the last version is known.
+// rows holds each row against its hash row and its justification. Without frames it also looks for newer versions in
+// the feed; with frames the last version is known.
 func (f *fsck) rows() {
 	sums, stop := iter.Pull(f.all(ledger.PrefixRowHash))
 	defer stop()

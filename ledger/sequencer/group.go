@@ -248,8 +248,8 @@ func (g *group) duplicate(p *pending, e *pendingEntry) (place, bool, error) {
 	return g.base.reader(g.log).duplicate(e.Dedup)
 }
 
-// checkJustified refuses evidence that was there before the row's last version: an entry that stood already cannot justify
-// a row that a later entry of its feed has justified since. Every read would take the row for stale.
+// checkJustified refuses evidence that was there before the row's last version: an entry that stood already cannot
+// justify a row that a later entry of its feed has justified since. Every read would take the row for stale.
 func (g *group) checkJustified(p *pending, places []place) error {
 	for i := range p.change.Put {
 		r := &p.change.Put[i]

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// ClockTolerance is how far the clock may be behind the last registration time before deadlines can no longer be judged.
+// ClockTolerance is how far the clock may be behind the last registration time before deadlines can no longer be
+// judged.
 const ClockTolerance = 5 * time.Minute
 
 // Bounds of what a Log keeps in memory beside the tree.

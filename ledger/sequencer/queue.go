@@ -57,8 +57,8 @@ func (q *queue) withdraw(p *pending) bool {
 	return true
 }
 
-// take waits until something waits and returns as much of it as fits into one group, in order. It returns nil when ctx has
-// ended and nothing waits any more; from then on put refuses.
+// take waits until something waits and returns as much of it as fits into one group, in order. It returns nil when
+// ctx has ended and nothing waits any more; from then on put refuses.
 func (q *queue) take(ctx context.Context, limits ledger.Limits) []*pending {
 	for {
 		runtime.Gosched() // lets the callers that were just answered come back before the next group is cut

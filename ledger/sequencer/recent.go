@@ -2,10 +2,10 @@ package sequencer
 
 import "sync"
 
-// recent remembers the newest value of each key that commit groups wrote, at a bounded size: two generations of which the
-// older one is forgotten when the younger is full. It is complete for every group after floor, so a key it does not hold
-// has not been written since then. That is what lets a caller look something up in an older view, in parallel with
-// others, and the writer trust the answer.
+// recent remembers the newest value of each key that commit groups wrote, at a bounded size: two generations of which
+// the older one is forgotten when the younger is full. It is complete for every group after floor, so a key it does
+// not hold has not been written since then. That is what lets a caller look something up in an older view, in
+// parallel with others, and the writer trust the answer.
 //
 // The zero value is not usable; see newRecent. All methods may be called concurrently.
 type recent[K comparable, V any] struct {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRecentAgainstEverything drives the bounded memory beside an unbounded one: what it answers is the newest write, and
-// what it has forgotten it does not deny.
+// TestRecentAgainstEverything drives the bounded memory beside an unbounded one: what it answers is the newest write,
+// and what it has forgotten it does not deny.
 func TestRecentAgainstEverything(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 0))
 	for range 5 {

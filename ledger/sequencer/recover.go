@@ -11,8 +11,8 @@ import (
 // recheckedEntries is how far back Open walks the commit rows.
 const recheckedEntries = 1 << 16
 
-// recover reads the stored head, holds the tree against it and publishes it. Damage closes the integrity latch; an error
-// is for what is not damage.
+// recover reads the stored head, holds the tree against it and publishes it. Damage closes the integrity latch; an
+// error is for what is not damage.
 func (l *Log) recover() error {
 	snapshot, err := l.store.Snapshot()
 	if err != nil {
@@ -71,8 +71,8 @@ func (v *view) recheckEmpty() error {
 	return nil
 }
 
-// storedCheckpoint returns the checkpoint of head h after verifying it. The head in the queryable store must be h but for
-// the epoch, which is fresh.
+// storedCheckpoint returns the checkpoint of head h after verifying it. The head in the queryable store must be h but
+// for the epoch, which is fresh.
 func (v *view) storedCheckpoint(h ledger.Head) ([]byte, error) {
 	l := v.log
 	value, ok, err := v.get(ledger.HeadKey())
@@ -125,8 +125,8 @@ func (v *view) loadEdge(h ledger.Head) (*ledger.Edge, error) {
 	return edge, nil
 }
 
-// loadTiles reads all full tiles of level 1 and above, from the top down, so that each is held against one that has been
-// verified.
+// loadTiles reads all full tiles of level 1 and above, from the top down, so that each is held against one that has
+// been verified.
 func (v *view) loadTiles() error {
 	for level := len(v.log.tiles.upper) - 1; level >= 1; level-- {
 		for index := range fullTiles(v.head.Size, level) {

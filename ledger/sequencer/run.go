@@ -8,8 +8,8 @@ import (
 	"github.com/mission-authority/mas/ledger"
 )
 
-// Run is the writer. It commits what waits until ctx ends, then what still waits, and returns: nil, or an error that names
-// the latch that is closed. It is called once.
+// Run is the writer. It commits what waits until ctx ends, then what still waits, and returns: nil, or an error that
+// names the latch that is closed. It is called once.
 func (l *Log) Run(ctx context.Context) error {
 	if !l.queue.start() {
 		return errors.New("sequencer: Run was called before")

@@ -10,8 +10,8 @@ import (
 // tile is a verified full tile.
 type tile [ledger.TileWidth]ledger.Hash
 
-// tiles holds verified full tiles: all of level 1 and above, which are few (25 MB at 10^8 entries), and those of level 0
-// that were completed or read last.
+// tiles holds verified full tiles: all of level 1 and above, which are few (25 MB at 10^8 entries), and those of
+// level 0 that were completed or read last.
 type tiles struct {
 	level0 *recent[uint64, *tile]
 	mu     sync.RWMutex

@@ -149,8 +149,8 @@ func (v *view) Proven(key string) (ledger.Row, error) {
 // ErrNotJustified: Proven was asked for a row that no entry proves.
 var ErrNotJustified = errors.New("sequencer: row is not justified by an entry")
 
-// prove rehashes the entry that justifies row into the tree. Unless the row is known to be the newest, it also looks for
-// a later entry of the same feed that justified another version.
+// prove rehashes the entry that justifies row into the tree. Unless the row is known to be the newest, it also looks
+// for a later entry of the same feed that justified another version.
 func (v *view) prove(row ledger.Row, newest bool) error {
 	if row.JustifiedBy >= v.head.Size {
 		return v.log.damaged(CodeRowMismatch, "row %q is justified by entry %d of %d", row.Key, row.JustifiedBy, v.head.Size)

@@ -20,8 +20,8 @@ func flip(value []byte, at int) []byte {
 	return out
 }
 
-// TestRowAgreesWithItsHash: a row that disagrees with its hash row, or stands without it, is not answered, not overwritten,
-// and closes the latch.
+// TestRowAgreesWithItsHash: a row that disagrees with its hash row, or stands without it, is not answered, not
+// overwritten, and closes the latch.
 func TestRowAgreesWithItsHash(t *testing.T) {
 	row, sum := ledger.RowKey(state("m1")), ledger.RowHashKey(state("m1"))
 	for name, damage := range map[string]func(m *ledgertest.Memory){
@@ -143,8 +143,8 @@ func (b *bench) bringBack(key string, o old) {
 	b.memory.Corrupt(ledger.RowHashKey(key), o.sum)
 }
 
-// TestStaleRowOfThisProcess: an old version that comes back while the process remembers the newer one is refused by every
-// read, justified or not; so is a row that has gone. The writer goes on from what it remembers.
+// TestStaleRowOfThisProcess: an old version that comes back while the process remembers the newer one is refused by
+// every read, justified or not; so is a row that has gone. The writer goes on from what it remembers.
 func TestStaleRowOfThisProcess(t *testing.T) {
 	for name, read := range map[string]func(b *bench, key string) error{
 		"get":    func(b *bench, key string) error { _, err := b.view(t).Get(key); return err },
@@ -189,7 +189,8 @@ func TestStaleRowOfThisProcess(t *testing.T) {
 
 func (b *bench) view(t testing.TB) ledger.View { return b.MustView(t) }
 
-// TestStaleRowFoundInItsFeed: after a restart nothing is remembered; then the feed says that a later entry replaced the row.
+// TestStaleRowFoundInItsFeed: after a restart nothing is remembered; then the feed says that a later entry replaced
+// the row.
 func TestStaleRowFoundInItsFeed(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	b.MustCommit(t, b.step(t, "m1", "active"))
@@ -274,8 +275,8 @@ func count(t testing.TB, seq func(func(uint64, error) bool)) (n int) {
 	return n
 }
 
-// TestProvenNeedsItsEntry: the positive-read rule. A row whose justifying entry is not what the tree says is not proven,
-// although row and hash row agree.
+// TestProvenNeedsItsEntry: the positive-read rule. A row whose justifying entry is not what the tree says is not
+// proven, although row and hash row agree.
 func TestProvenNeedsItsEntry(t *testing.T) {
 	for name, damage := range map[string]func(b *bench){
 		"entry flipped": func(b *bench) { k := ledger.EntryKey(1); b.memory.Corrupt(k, flip(b.memory.Raw(k), 50)) },
