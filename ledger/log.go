@@ -179,7 +179,8 @@ type Health struct {
 	Write     *Latch // closed by disk or sync failures: no commits; no status past Since + max_stale
 }
 
-// A Latch is closed until restart.
+// A Latch is closed until restart, but for the write latch with the code "store_unavailable" (no space, nothing was
+// written): that one opens with the next group that can be written.
 type Latch struct {
 	Code  string // stable reason code, e.g. "row_hash_mismatch", "sync_failed", "no_space"
 	Since time.Time
