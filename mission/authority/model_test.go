@@ -55,7 +55,10 @@ func (m *model) move(now time.Time, op mission.Operation, until time.Time, then 
 	if op == mission.OpSuspend && !until.IsZero() && !until.After(now) {
 		return "invalid_request"
 	}
-	m.ends(now)
+	// A revocation that is asked for once its deadline has come is that very transition: it need not come twice.
+	if own := op == mission.OpRevoke && m.then == mission.OpRevoke && now.Before(m.expires); !own {
+		m.ends(now)
+	}
 	if expected != nil && *expected != m.version {
 		return "stale_version"
 	}
