@@ -102,7 +102,8 @@ func newCrash(t *testing.T) *crash {
 	c := &crash{t: t, seed: rand.Uint64(), dir: t.TempDir(), listen: lastingAddress(t), program: program(t, "")}
 	t.Logf("seed %d", c.seed)
 	c.rng = rand.New(rand.NewPCG(c.seed, 0))
-	settings := fmt.Sprintf("listen: %s\nissuer: http://%[1]s\nlimits: {rate: 100000}\ntelemetry: {level: warn}\n", c.listen)
+	settings := fmt.Sprintf("listen: %s\nissuer: http://%[1]s\nlimits: {rate: 100000}\ntelemetry: {level: warn}\n",
+		c.listen)
 	if err := os.WriteFile(filepath.Join(c.dir, "config.yaml"), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
