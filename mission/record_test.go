@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,6 +146,74 @@ func TestRecordRefuses(t *testing.T) {
 				t.Errorf("accepted %s", text)
 			}
 		})
+	}
+}
+
+// What Validate refuses on its own, with every anchor in order.
+func TestRecordShapes(t *testing.T) {
+	template := func(r *mission.Record) {
+		r.ApprovalBasis.Type, r.ApprovalBasis.ApprovedAt = mission.BasisTemplate, r.CreatedAt
+		r.ApprovalBasis.RootCommitment = mission.RawDigest([]byte("template"))
+		r.ApprovalBasis.Activation = mission.Activation{
+			TemplateID: "t", TemplateVersion: "1", TemplateHash: r.ApprovalBasis.RootCommitment, DispatchEventID: "evt_1",
+		}
+	}
+	for _, c := range []struct {
+		name string
+		edit func(*mission.Record)
+		ok   bool
+	}{
+		{"as built", func(r *mission.Record) {}, true},
+		{"64 entries", func(r *mission.Record) { r.AuthoritySet = slices.Repeat(r.AuthoritySet, 64) }, true},
+		{"65 entries", func(r *mission.Record) { r.AuthoritySet = slices.Repeat(r.AuthoritySet, 65) }, false},
+		{"no entries", func(r *mission.Record) { r.AuthoritySet = nil }, false},
+		{"64 proposed", func(r *mission.Record) { r.ProposedAuthority = slices.Repeat(r.AuthoritySet, 64) }, true},
+		{"65 proposed", func(r *mission.Record) { r.ProposedAuthority = slices.Repeat(r.AuthoritySet, 65) }, false},
+		{"issuer that is no URL", func(r *mission.Record) { r.Issuer = "mas" }, false},
+		{"template", template, true},
+		{"template without a dispatch", func(r *mission.Record) {
+			template(r)
+			r.ApprovalBasis.Activation.DispatchEventID = ""
+		}, false},
+		{"template with another root", func(r *mission.Record) {
+			template(r)
+			r.ApprovalBasis.Activation.TemplateHash = mission.RawDigest([]byte("other"))
+		}, false},
+		{"template without a date", func(r *mission.Record) {
+			template(r)
+			r.ApprovalBasis.ApprovedAt = ""
+		}, false},
+	} {
+		r := missiontest.Record()
+		c.edit(r)
+		if err := r.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		if r.ApprovalBasis.Type == mission.BasisDirect {
+			r.ApprovalBasis.RootCommitment = r.AuthorityHash
+		}
+		if err := r.Validate(); (err == nil) != c.ok || err != nil && !errors.Is(err, mission.ErrRecord) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	r := missiontest.Record()
+	r.ProposalHash = r.AuthorityHash
+	if r.Validate() == nil {
+		t.Error("a proposal_hash without a proposal")
+	}
+	for name, r := range map[string]*mission.Record{"empty": {}, "without an intent": {ID: "msn_1", Issuer: missiontest.Issuer}} {
+		if r.Validate() == nil || r.Verify() == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	up := missiontest.Record(missiontest.Upstream).Upstream
+	up.Coupling.MaxStaleSeconds = 1
+	if err := up.Validate(); err != nil {
+		t.Errorf("a second of coupling: %v", err)
+	}
+	up.Issuer = "b"
+	if up.Validate() == nil {
+		t.Error("an upstream issuer that is no URL")
 	}
 }
 

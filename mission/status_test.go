@@ -156,6 +156,10 @@ func TestStatusShowsOnlyTheAudience(t *testing.T) {
 
 func TestNewStatusRefuses(t *testing.T) {
 	rec, cur := missiontest.Active()
+	shortest := func(r *mission.StatusRequest) { r.TTL, r.MaxStale = time.Second, time.Second }
+	if _, err := mission.NewStatus(rec, cur, request(shortest), missiontest.At); err != nil {
+		t.Errorf("a second of life: %v", err)
+	}
 	for name, edit := range map[string]func(*mission.StatusRequest){
 		"no requester": func(r *mission.StatusRequest) { r.Requester = "" },
 		"no nonce":     func(r *mission.StatusRequest) { r.Nonce = "" },

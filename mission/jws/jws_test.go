@@ -300,6 +300,51 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
+// The largest that is allowed is signed and opened, the next is neither.
+func TestLimits(t *testing.T) {
+	k := missiontest.Key("one")
+	for n, want := range map[int]bool{256: true, 257: false} {
+		named := renamedSigner{k, jws.EdDSA, strings.Repeat("k", n)}
+		compact, err := jws.Sign(context.Background(), named, jws.TypStatus, []byte("{}"))
+		if (err == nil) != want {
+			t.Errorf("kid of %d: %v", n, err)
+		}
+		if !want {
+			compact = signRaw(t, k, `{"alg":"EdDSA","kid":"`+named.kid+`","typ":"`+string(jws.TypStatus)+`"}`, "{}")
+		}
+		if _, err := jws.Parse(compact, jws.TypStatus); (err == nil) != want {
+			t.Errorf("kid of %d: %v", n, err)
+		}
+		_, err = jws.NewKeySet(map[string]crypto.PublicKey{named.kid: k.Public()})
+		_, errParse := jws.ParseKeySet([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"` + edX + `","kid":"` + named.kid + `"}]}`))
+		if (err == nil) != want || (errParse == nil) != want {
+			t.Errorf("kid of %d: %v, %v", n, err, errParse)
+		}
+	}
+	empty := sign(t, k, jws.TypStatus, "")
+	room := (jws.MaxCompact - len(empty)) / 4 * 3
+	full := sign(t, k, jws.TypStatus, strings.Repeat("x", room))
+	if _, err := jws.Open(full, jws.TypStatus, missiontest.Keys(k)); err != nil || len(full) > jws.MaxCompact {
+		t.Errorf("%d octets: %v", len(full), err)
+	}
+	if _, err := jws.Sign(context.Background(), k, jws.TypStatus, make([]byte, room+3)); !errors.Is(err, jws.ErrEncoding) {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	for n, want := range map[int]bool{jws.MaxKeys: true, jws.MaxKeys + 1: false} {
+		many := map[string]crypto.PublicKey{}
+		for i := range n {
+			many[fmt.Sprint(i)] = k.Public()
+		}
+		if _, err := jws.NewKeySet(many); (err == nil) != want {
+			t.Errorf("%d keys: %v", n, err)
+		}
+		text := `{"keys":[` + strings.TrimSuffix(strings.Repeat(`{"kty":"RSA"},`, n), ",") + `]}`
+		if _, err := jws.ParseKeySet([]byte(text)); (err == nil) != want {
+			t.Errorf("%d keys: %v", n, err)
+		}
+	}
+}
+
 func TestConcatenated(t *testing.T) {
 	for name, der := range map[string]string{
 		"empty":     "",
@@ -335,6 +380,7 @@ func TestParseKeySet(t *testing.T) {
 		{"none", `{"keys":[]}`, ""},
 		{"extended", `{"keys":[{"kid":"a",` + ed + `,"x5t":"x","key_ops":["verify"]}],"other":1}`, "a"},
 		{"other kinds are skipped", `{"keys":[{"kty":"RSA","kid":"r","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-384","kid":"p","x":"a","y":"b"},{"kid":"a",` + ed + `}]}`, "a"},
+		{"other curves are skipped", `{"keys":[{"kty":"OKP","crv":"X25519","kid":"x","x":"` + edX + `"},{"kty":"EC","crv":"Ed25519","kid":"y","x":"` + edX + `"}]}`, ""},
 		{"encryption keys are skipped", `{"keys":[{"kid":"a",` + ec + `,"use":"enc"},{"kid":"b",` + ec + `,"key_ops":["deriveKey"]}]}`, ""},
 		{"private EC", `{"keys":[{"kid":"a",` + ec + `,"d":"AAAA"}]}`, "-"},
 		{"private Ed25519", `{"keys":[{"kid":"a",` + ed + `,"d":"AAAA"}]}`, "-"},
