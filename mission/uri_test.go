@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/missiontest"
 )
 
 func TestPrefixContains(t *testing.T) {
@@ -126,4 +127,17 @@ func hasQuery(s string) bool {
 		}
 	}
 	return false
+}
+
+func TestSchemesOfResources(t *testing.T) {
+	for s, want := range map[string]bool{
+		"https": true, "a": true, "z": true, "A": true, "Z": true, "a1": true, "a+b-c.d": true, "abcxyz0189": true,
+		"": false, "1a": false, "+a": false, "-a": false, ".a": false, "a_b": false, "a~b": false, "a b": false,
+		"\u00e4": false, "a\u00e4": false, "[a": false, "`a": false, "{a": false, "@a": false,
+	} {
+		e := missiontest.Entry(func(e *mission.Entry) { e.Resource = s + "://host.example/a" })
+		if got := e.Validate() == nil; got != want {
+			t.Errorf("scheme %q: %v", s, got)
+		}
+	}
 }
