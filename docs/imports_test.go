@@ -86,7 +86,7 @@ var imports = []importRule{
 			"schemas", "verifier", "cmd/internal/config", "cmd/internal/telemetry"},
 		third: []string{gin, validate, gojose, xrate},
 		never: append([]string{badger}, engines...)},
-	{pkg: "cmd/internal/keys", ours: []string{"ledger", "mission/jws"}, third: []string{sigstore, gocose, note}},
+	{pkg: "cmd/internal/keys", ours: []string{"ledger", "ledger/durable", "mission/jws"}, third: []string{sigstore, gocose, note}},
 	{pkg: "cmd/internal/config", third: []string{koanf, validate}, never: engines},
 	{pkg: "cmd/internal/telemetry", never: engines},
 	{pkg: "cmd/internal/client", ours: []string{"mission", "mission/jws"}, never: engines},

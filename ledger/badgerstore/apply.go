@@ -37,7 +37,7 @@ func (s *Store) Apply(ctx context.Context, b *ledger.Batch, expect ledger.Head) 
 	if err := s.commit(payload); err != nil {
 		return err
 	}
-	if err := txn.CommitAt(b.Head.Seq, nil); err != nil {
+	if err := stepApply.Do(func() error { return txn.CommitAt(b.Head.Seq, nil) }); err != nil {
 		return s.fail("applying a durable frame failed", fmt.Errorf("badgerstore: %w: %w", ledger.ErrOutcomeUnknown, err))
 	}
 	s.show(b.Head)

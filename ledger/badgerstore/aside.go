@@ -37,9 +37,19 @@ func (s *Store) setAside() error {
 	if err := s.pruneAside(asideLogs, keptLogs-1); err != nil {
 		return err
 	}
-	dir := s.path("aside", fmt.Sprintf("%s%020d", asideLogs, s.state.turn))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err = stepAside.Do(func() error {
+		return s.copyLogs(names, s.path("aside", fmt.Sprintf("%s%020d", asideLogs, s.state.turn)))
+	})
+	if err != nil {
 		return fmt.Errorf("badgerstore: aside: %w", err)
+	}
+	return nil
+}
+
+// copyLogs copies what matters of Badger's files to dir.
+func (s *Store) copyLogs(names []os.DirEntry, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
 	}
 	newest := ""
 	for _, e := range names {
@@ -57,7 +67,7 @@ func (s *Store) setAside() error {
 			return os.RemoveAll(dir)
 		}
 		if err != nil {
-			return fmt.Errorf("badgerstore: aside: %w", err)
+			return err
 		}
 	}
 	s.recovery.Aside = s.path("aside")
@@ -72,7 +82,13 @@ func (s *Store) replaceBadger() error {
 	if err := os.MkdirAll(s.path("aside"), 0o700); err != nil {
 		return fmt.Errorf("badgerstore: aside: %w", err)
 	}
-	err := os.Rename(s.path(badgerDir), s.path("aside", fmt.Sprintf("%s%020d", asideBadger, s.state.turn)))
+	err := stepReplace.Do(func() error {
+		err := os.Rename(s.path(badgerDir), s.path("aside", fmt.Sprintf("%s%020d", asideBadger, s.state.turn)))
+		if err != nil {
+			return err
+		}
+		return errors.Join(syncFile(s.dir), syncFile(s.path("aside")))
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -80,7 +96,7 @@ func (s *Store) replaceBadger() error {
 		return fmt.Errorf("badgerstore: aside: %w", err)
 	}
 	s.recovery.Aside = s.path("aside")
-	return errors.Join(syncFile(s.dir), syncFile(s.path("aside")))
+	return nil
 }
 
 // pruneAside removes all but the newest keep entries of aside/ with the prefix.
@@ -108,12 +124,12 @@ func (s *Store) pruneAside(prefix string, keep int) error {
 // it allocates whatever a damaged length says.
 func cutLogs(trims []trim) error {
 	for _, t := range trims {
-		var err error
-		if t.size == 0 {
-			err = os.Remove(t.path)
-		} else {
-			err = os.Truncate(t.path, t.size)
-		}
+		err := stepCut.Do(func() error {
+			if t.size == 0 {
+				return os.Remove(t.path)
+			}
+			return os.Truncate(t.path, t.size)
+		})
 		if err != nil {
 			return fmt.Errorf("badgerstore: cutting a log: %w", err)
 		}

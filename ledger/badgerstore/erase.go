@@ -56,10 +56,13 @@ func (v *Vault) recordErasure(slot uint64, digest ledger.Hash) error {
 	b = binary.BigEndian.AppendUint64(b, slot)
 	b = append(b, digest[:]...)
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	if _, err := v.erasures.WriteAt(append(b, make([]byte, erasureRecord-len(b))...), v.erased); err != nil {
-		return err
-	}
-	if err := v.erasures.Sync(); err != nil {
+	err := stepErasure.Do(func() error {
+		if _, err := v.erasures.WriteAt(append(b, make([]byte, erasureRecord-len(b))...), v.erased); err != nil {
+			return err
+		}
+		return v.erasures.Sync()
+	})
+	if err != nil {
 		return err
 	}
 	v.erased += erasureRecord
@@ -67,10 +70,12 @@ func (v *Vault) recordErasure(slot uint64, digest ledger.Hash) error {
 }
 
 func (v *Vault) overwrite(slot uint64) error {
-	if _, err := v.keys.WriteAt(erasedSlot(), slotOffset(slot)); err != nil {
-		return err
-	}
-	return v.keys.Sync()
+	return stepErase.Do(func() error {
+		if _, err := v.keys.WriteAt(erasedSlot(), slotOffset(slot)); err != nil {
+			return err
+		}
+		return v.keys.Sync()
+	})
 }
 
 // openErasures opens the erasure journal and carries out what is in it and was not done.
@@ -79,14 +84,14 @@ func (v *Vault) openErasures() (err error) {
 	if v.erasures, err = v.fs.OpenFile(path, os.O_RDWR|os.O_CREATE); err != nil {
 		return err
 	}
-	if err := v.fs.SyncDir(v.dir); err != nil {
+	if err := stepErasures.Do(func() error { return v.fs.SyncDir(v.dir) }); err != nil {
 		return err
 	}
 	size, err := v.erasures.Size()
 	if err != nil {
 		return err
 	}
-	redone := false
+	var again []uint64
 	b, slotNow := make([]byte, erasureRecord), make([]byte, shredSlot)
 	for ; v.erased < size; v.erased += erasureRecord {
 		if _, err := v.erasures.ReadAt(b, v.erased); err != nil && !errors.Is(err, io.EOF) {
@@ -95,7 +100,7 @@ func (v *Vault) openErasures() (err error) {
 		slot, ok := parseErasure(b)
 		switch {
 		case !ok && v.erased+erasureRecord >= size: // cut short by a crash: it was not acknowledged
-			return v.finishErasures(redone)
+			return v.eraseAgain(again)
 		case !ok:
 			return fmt.Errorf("erasure journal is damaged at %d: %w", v.erased, ledger.ErrIntegrity)
 		case slot >= v.slots: // the key file is older than this erasure: the slot is not there
@@ -107,19 +112,24 @@ func (v *Vault) openErasures() (err error) {
 		if isErased(slotNow) {
 			continue
 		}
-		if _, err := v.keys.WriteAt(erasedSlot(), slotOffset(slot)); err != nil {
-			return err
-		}
-		redone = true
+		again = append(again, slot)
 	}
-	return v.finishErasures(redone)
+	return v.eraseAgain(again)
 }
 
-func (v *Vault) finishErasures(redone bool) error {
-	if !redone {
+// eraseAgain overwrites slots whose erasure is recorded.
+func (v *Vault) eraseAgain(slots []uint64) error {
+	if len(slots) == 0 {
 		return nil
 	}
-	return v.keys.Sync()
+	return stepEraseMore.Do(func() error {
+		for _, slot := range slots {
+			if _, err := v.keys.WriteAt(erasedSlot(), slotOffset(slot)); err != nil {
+				return err
+			}
+		}
+		return v.keys.Sync()
+	})
 }
 
 func parseErasure(b []byte) (slot uint64, ok bool) {

@@ -42,7 +42,7 @@ func (s *Store) flush() error {
 		return errors.New("badgerstore: an earlier sync failed; what it lost cannot be synced any more")
 	}
 	seq := s.head.Seq
-	if err := syncLogs(s.path(badgerDir)); err != nil {
+	if err := stepFlush.Do(func() error { return syncLogs(s.path(badgerDir)) }); err != nil {
 		s.noFlush = true
 		return fmt.Errorf("badgerstore: flush: %w", err)
 	}

@@ -75,11 +75,14 @@ func (s *space) balance() (low bool, err error) {
 }
 
 func (s *space) drop() error {
-	if err := s.opt.FS.Remove(s.ballastPath()); err != nil {
-		return fmt.Errorf("badgerstore: ballast: %w", err)
-	}
-	s.ballast = false
-	if err := s.opt.FS.SyncDir(s.dir); err != nil {
+	err := stepDrop.Do(func() error {
+		if err := s.opt.FS.Remove(s.ballastPath()); err != nil {
+			return err
+		}
+		s.ballast = false
+		return s.opt.FS.SyncDir(s.dir)
+	})
+	if err != nil {
 		return fmt.Errorf("badgerstore: ballast: %w", err)
 	}
 	return nil
@@ -90,7 +93,8 @@ func (s *space) take() error {
 	if err != nil {
 		return fmt.Errorf("badgerstore: ballast: %w", err)
 	}
-	if err := errors.Join(f.Allocate(s.opt.Ballast), f.Close()); err != nil {
+	err = stepBallast.Do(func() error { return f.Allocate(s.opt.Ballast) })
+	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(fmt.Errorf("badgerstore: ballast: %w", err), s.opt.FS.Remove(s.ballastPath()))
 	}
 	s.ballast = true

@@ -101,7 +101,7 @@ func openState(fsys journal.FS, dir string) (*stateFile, error) {
 	if err := s.read(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return s, fsys.SyncDir(dir)
+	return s, stepStateFile.Do(func() error { return fsys.SyncDir(dir) })
 }
 
 func (s *stateFile) read() error {
@@ -135,10 +135,13 @@ func (s *stateFile) read() error {
 // write makes next durable in the sector that is not the current one.
 func (s *stateFile) write(next state) error {
 	next.turn = s.turn + 1
-	if _, err := s.file.WriteAt(next.marshal(), int64(next.turn%2)*stateSector); err != nil {
-		return fmt.Errorf("badgerstore: state: %w", err)
-	}
-	if err := s.file.Sync(); err != nil {
+	err := stepState.Do(func() error {
+		if _, err := s.file.WriteAt(next.marshal(), int64(next.turn%2)*stateSector); err != nil {
+			return err
+		}
+		return s.file.Sync()
+	})
+	if err != nil {
 		return fmt.Errorf("badgerstore: state: %w", err)
 	}
 	s.state = next

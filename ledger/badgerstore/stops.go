@@ -41,7 +41,8 @@ type Stops struct {
 var _ ledger.Stops = (*Stops)(nil)
 
 func openStops(fsys journal.FS, dir string, identity [32]byte) (*Stops, error) {
-	s := &Stops{dir: dir, opt: journal.Options{Identity: identity, SegmentSize: stopsSegment, FS: fsys}}
+	s := &Stops{dir: dir, opt: journal.Options{
+		Identity: identity, SegmentSize: stopsSegment, FS: fsys, Frame: stepStop}}
 	if err := s.reopen(); err != nil {
 		return nil, fmt.Errorf("badgerstore: emergency stops: %w", err)
 	}

@@ -313,7 +313,7 @@ func (s *Store) closeBadger() error {
 		return fmt.Errorf("%w: %w", errAbandoned, err)
 	}
 	last := s.head.Seq
-	if err := s.db.Close(); err != nil {
+	if err := stepClose.Do(s.db.Close); err != nil {
 		return fmt.Errorf("badgerstore: close: %w", err)
 	}
 	if s.journal == nil || s.failed.Load() != nil || s.noFlush || s.state.replay != 0 {

@@ -91,7 +91,7 @@ func (v *Vault) start() error {
 	path := filepath.Join(v.dir, "keys")
 	f, err := v.fs.OpenFile(path, os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = v.create(path); err == nil {
+		if err = stepKeyFile.Do(func() error { return v.create(path) }); err == nil {
 			f, err = v.fs.OpenFile(path, os.O_RDWR)
 		}
 	}
@@ -224,10 +224,13 @@ func (v *Vault) grow() error {
 		copy(slot[1:], v.sealKey(key, slotAAD(v.id, from+uint64(i))))
 		fresh[len(fresh)-1-i] = key
 	}
-	if _, err := v.keys.WriteAt(buf, slotOffset(from)); err != nil {
-		return err
-	}
-	if err := v.keys.Sync(); err != nil {
+	err := stepKeys.Do(func() error {
+		if _, err := v.keys.WriteAt(buf, slotOffset(from)); err != nil {
+			return err
+		}
+		return v.keys.Sync()
+	})
+	if err != nil {
 		return err
 	}
 	v.fresh = fresh

@@ -21,6 +21,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/mission-authority/mas/ledger/durable"
 )
 
 // Sizes of a segment in octets.
@@ -73,6 +75,8 @@ type Options struct {
 	Aside       string   // directory for a copy of a segment before Open changes its end; made if missing
 	ReadOnly    bool     // change nothing; damage is reported by Read, and Append refuses
 	FS          FS       // OS if nil
+
+	Frame durable.Step // what appending a frame is; that of the commit groups if it is not set
 }
 
 // A Recovery says what Open changed.
@@ -208,10 +212,13 @@ func (j *Journal) checkAhead() error {
 		j.ahead = false
 		return j.clean([]string{aheadName})
 	}
-	if _, err := f.WriteAt(make([]byte, sectorSize), 0); err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if err := f.Sync(); err != nil {
+	err = stepBlank.Do(func() error {
+		if _, err := f.WriteAt(make([]byte, sectorSize), 0); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
 	return nil
@@ -236,15 +243,23 @@ func (j *Journal) Append(payload []byte) (uint64, error) {
 		}
 	}
 	j.buf = appendFrame(j.buf[:0], j.seq+1, j.hash, payload)
-	if _, err := j.tail.WriteAt(j.buf, j.off); err != nil {
-		return 0, j.poison("write", err)
-	}
-	if err := j.tail.Sync(); err != nil {
-		return 0, j.poison("sync", err)
+	if err := j.opt.frame().Do(j.write); err != nil {
+		return 0, j.poison(err)
 	}
 	j.off += int64(len(j.buf))
 	j.seq, j.hash = j.seq+1, chainHash(j.hash, j.seq+1, payload)
 	return j.seq, nil
+}
+
+// write writes the frame in buf and syncs it.
+func (j *Journal) write() error {
+	if _, err := j.tail.WriteAt(j.buf, j.off); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	if err := j.tail.Sync(); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
 }
 
 func (j *Journal) writable() error {
@@ -259,8 +274,8 @@ func (j *Journal) writable() error {
 
 // poison ends writing: after a failed write or sync nobody knows what the disk holds, and a second sync may succeed
 // without having written anything.
-func (j *Journal) poison(step string, err error) error {
-	j.failed = fmt.Errorf("%s of frame %d: %w", step, j.seq+1, err)
+func (j *Journal) poison(err error) error {
+	j.failed = fmt.Errorf("frame %d: %w", j.seq+1, err)
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, j.failed)
 }
 
@@ -292,7 +307,7 @@ func (j *Journal) publish() error {
 		return fmt.Errorf("journal: next segment: %w", err)
 	}
 	seg := segment{first: h.first}
-	if err := j.publishAs(f, h, seg.name()); err != nil {
+	if err := stepSegment.Do(func() error { return j.publishAs(f, h, seg.name()) }); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	j.ahead = false
@@ -345,13 +360,7 @@ func (j *Journal) ensureAhead() error {
 	if j.ahead {
 		return nil
 	}
-	temp := j.path(aheadName + tempSuffix)
-	err := allocate(j.fs, temp, j.opt.SegmentSize)
-	if err == nil {
-		if err = j.fs.Rename(temp, j.path(aheadName)); err == nil {
-			err = j.fs.SyncDir(j.dir)
-		}
-	}
+	err := stepAhead.Do(j.allocateAhead)
 	switch {
 	case IsNoSpace(err):
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
@@ -360,6 +369,17 @@ func (j *Journal) ensureAhead() error {
 	}
 	j.ahead = true
 	return nil
+}
+
+func (j *Journal) allocateAhead() error {
+	temp := j.path(aheadName + tempSuffix)
+	if err := allocate(j.fs, temp, j.opt.SegmentSize); err != nil {
+		return err
+	}
+	if err := j.fs.Rename(temp, j.path(aheadName)); err != nil {
+		return err
+	}
+	return j.fs.SyncDir(j.dir)
 }
 
 // Room reports whether a payload of n octets goes into the current segment.

@@ -60,14 +60,7 @@ func (j *Journal) nextToPack() (seg segment, end uint64, ok bool) {
 
 func (j *Journal) pack(ctx context.Context, seg segment, end uint64) error {
 	packed := segment{first: seg.first, packed: true}
-	temp := j.path(packed.name() + tempSuffix)
-	if err := j.writePacked(ctx, seg, end, temp); err != nil {
-		return errors.Join(err, ignoreMissing(j.fs.Remove(temp)))
-	}
-	if err := j.fs.Rename(temp, j.path(packed.name())); err != nil {
-		return err
-	}
-	if err := j.fs.SyncDir(j.dir); err != nil {
+	if err := stepPack.Do(func() error { return j.publishPacked(ctx, seg, packed, end) }); err != nil {
 		return err
 	}
 	want, err := j.endHash(ctx, seg, end)
@@ -82,6 +75,18 @@ func (j *Journal) pack(ctx context.Context, seg segment, end uint64) error {
 		return errors.Join(err, j.fs.Remove(j.path(packed.name())))
 	}
 	return nil
+}
+
+// publishPacked makes the compressed copy durable under its name.
+func (j *Journal) publishPacked(ctx context.Context, seg, packed segment, end uint64) error {
+	temp := j.path(packed.name() + tempSuffix)
+	if err := j.writePacked(ctx, seg, end, temp); err != nil {
+		return errors.Join(err, ignoreMissing(j.fs.Remove(temp)))
+	}
+	if err := j.fs.Rename(temp, j.path(packed.name())); err != nil {
+		return err
+	}
+	return j.fs.SyncDir(j.dir)
 }
 
 // endHash verifies the frames of seg up to number end and returns the hash of that one.
@@ -138,10 +143,12 @@ func (j *Journal) writePacked(ctx context.Context, seg segment, end uint64, temp
 }
 
 func (j *Journal) removeRaw(seg segment) error {
-	if err := j.fs.Remove(j.path(seg.name())); err != nil {
-		return err
-	}
-	return j.fs.SyncDir(j.dir)
+	return stepDrop.Do(func() error {
+		if err := j.fs.Remove(j.path(seg.name())); err != nil {
+			return err
+		}
+		return j.fs.SyncDir(j.dir)
+	})
 }
 
 // An offsetWriter writes to a File from its start.

@@ -185,11 +185,14 @@ func (j *Journal) repair() error {
 	}
 	name := j.segs[len(j.segs)-1].name()
 	if j.opt.Aside != "" {
-		if err := j.fs.MkdirAll(j.opt.Aside); err != nil {
-			return fmt.Errorf("journal: copy aside: %w", err)
-		}
 		j.recovered.Aside = filepath.Join(j.opt.Aside, fmt.Sprintf("%s.before-%d", name, j.seq+1))
-		if err := copyFile(j.fs, j.path(name), j.recovered.Aside); err != nil {
+		err := stepAside.Do(func() error {
+			if err := j.fs.MkdirAll(j.opt.Aside); err != nil {
+				return err
+			}
+			return copyFile(j.fs, j.path(name), j.recovered.Aside)
+		})
+		if err != nil {
 			return fmt.Errorf("journal: copy aside: %w", err)
 		}
 	}
@@ -202,16 +205,21 @@ func (j *Journal) repair() error {
 	if err != nil {
 		return err
 	}
-	zeros := make([]byte, sectorSize) // in any order: what a crash leaves of a torn frame is a torn frame
-	for _, off := range dirty {
-		if _, err := j.tail.WriteAt(zeros, off); err != nil {
-			return fmt.Errorf("journal: repair: %w", err)
-		}
-	}
-	if err := j.tail.Sync(); err != nil {
+	if err := stepRepair.Do(func() error { return j.blank(dirty) }); err != nil {
 		return fmt.Errorf("journal: repair: %w", err)
 	}
 	return nil
+}
+
+// blank makes the sectors at these offsets zeros, in any order: what a crash leaves of a torn frame is a torn frame.
+func (j *Journal) blank(dirty []int64) error {
+	zeros := make([]byte, sectorSize)
+	for _, off := range dirty {
+		if _, err := j.tail.WriteAt(zeros, off); err != nil {
+			return err
+		}
+	}
+	return j.tail.Sync()
 }
 
 // rewrite writes the last frame, or the header if there is none yet, once more as it was read. After a failed sync the
@@ -221,13 +229,19 @@ func (j *Journal) rewrite(last int64) error {
 	if _, err := j.tail.ReadAt(buf, last); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if _, err := j.tail.WriteAt(buf, last); err != nil {
+	err := stepRewrite.Do(func() error {
+		if _, err := j.tail.WriteAt(buf, last); err != nil {
+			return err
+		}
+		if err := j.tail.Sync(); err != nil {
+			return err
+		}
+		return j.fs.SyncDir(j.dir)
+	})
+	if err != nil {
 		return fmt.Errorf("journal: rewriting the last frame: %w", err)
 	}
-	if err := j.tail.Sync(); err != nil {
-		return fmt.Errorf("journal: rewriting the last frame: %w", err)
-	}
-	return j.fs.SyncDir(j.dir)
+	return nil
 }
 
 func (j *Journal) corrupt(seg segment, off int64, reason string) error {

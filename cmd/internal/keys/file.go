@@ -19,7 +19,11 @@ import (
 	"strings"
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
+
+	"github.com/mission-authority/mas/ledger/durable"
 )
+
+var stepGenerate = durable.Register("keys.generate", "a directory of fresh keys is there complete")
 
 // RootSize is the size of the vault's root key in octets.
 const RootSize = 32
@@ -166,7 +170,10 @@ func Generate(dir string, passphrase []byte) error {
 	if err := fill(RefsIn(fresh), passphrase); err != nil {
 		return err
 	}
-	if err := errors.Join(syncDir(fresh), os.Rename(fresh, dir), syncDir(parent)); err != nil {
+	err = stepGenerate.Do(func() error {
+		return errors.Join(syncDir(fresh), os.Rename(fresh, dir), syncDir(parent))
+	})
+	if err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
 	return nil
