@@ -143,6 +143,7 @@ func goldenTree(t *testing.T, g golden) *testTree {
 	return tree
 }
 
+// Audit rows: 7.
 func TestGoldenTree(t *testing.T) {
 	g, _ := readVectors(t)
 	tree := goldenTree(t, g)
@@ -180,6 +181,7 @@ func hexPath(path []ledger.Hash) string {
 	return strings.Join(s, " ")
 }
 
+// Audit rows: 7.
 func TestGoldenNotes(t *testing.T) {
 	g, _ := readVectors(t)
 	tree := goldenTree(t, g)
@@ -228,6 +230,7 @@ func TestGoldenNotes(t *testing.T) {
 	}
 }
 
+// Audit rows: 7.
 func TestGoldenReceipts(t *testing.T) {
 	g, _ := readVectors(t)
 	tree := goldenTree(t, g)

@@ -93,6 +93,7 @@ func flipBits(h *ledger.Hash, f func()) {
 	}
 }
 
+// Audit rows: 4, 6.
 func TestInclusionOfEveryIndexAndSize(t *testing.T) {
 	const largest = 300
 	tree := newTestTree(largest)
@@ -150,6 +151,7 @@ func TestInclusionOfEveryIndexAndSize(t *testing.T) {
 	}
 }
 
+// Audit rows: 4.
 func TestInclusionRefusesEveryFlippedBit(t *testing.T) {
 	tree := newTestTree(300)
 	for size := uint64(1); size <= 300; size++ {
@@ -181,6 +183,7 @@ func TestInclusionRefusesEveryFlippedBit(t *testing.T) {
 	}
 }
 
+// Audit rows: 5.
 func TestConsistencyOfEveryPair(t *testing.T) {
 	const largest = 300
 	tree := newTestTree(largest)
@@ -239,6 +242,7 @@ func TestConsistencyOfEveryPair(t *testing.T) {
 	}
 }
 
+// Audit rows: 6.
 func TestPathsOutsideTheTreeAreRefused(t *testing.T) {
 	tree := newTestTree(10)
 	if _, err := ledger.InclusionPath(10, 10, tree.tile); err == nil {

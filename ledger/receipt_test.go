@@ -168,6 +168,7 @@ func cborBytes(t *testing.T, v any) []byte {
 	return b
 }
 
+// Audit rows: 48, 49.
 func TestOtherReceiptsAreRefused(t *testing.T) {
 	const claims = "0fa3" + "016169" + "026173" + "0601"
 	const header = "a4" + "0127" + "04416b" + claims + "19018b01"

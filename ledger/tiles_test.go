@@ -12,6 +12,7 @@ import (
 	"github.com/transparency-dev/tessera/api/layout"
 )
 
+// Audit rows: 9, 10.
 func TestTilePaths(t *testing.T) {
 	for path, want := range map[string]ledger.Tile{
 		"tile/0/000":                               {Width: 256},
@@ -40,6 +41,7 @@ func TestTilePaths(t *testing.T) {
 	}
 }
 
+// Audit rows: 9, 10.
 func TestNonCanonicalTilePathsAreRefused(t *testing.T) {
 	for _, path := range []string{
 		"", "tile", "tile/", "tile/0", "tile/0/", "/tile/0/000", "tile/0/000/", "tile//000",
@@ -60,6 +62,8 @@ func TestNonCanonicalTilePathsAreRefused(t *testing.T) {
 
 // A log of 70,000 entries has the tiles that the specification counts: 273 full and 112 hashes at level 0, 1 full and
 // 17 at level 1, 1 at level 2.
+//
+// Audit rows: 11.
 func TestTileCensus(t *testing.T) {
 	const size = 70_000
 	for _, c := range []struct {

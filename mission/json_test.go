@@ -23,6 +23,7 @@ func reason(err error) string {
 	return "no JSONError"
 }
 
+// Audit rows: 122.
 func TestStrictRefuses(t *testing.T) {
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	for _, c := range []struct{ name, text, reason string }{

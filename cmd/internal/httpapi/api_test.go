@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mission-authority/mas/cmd/internal/telemetry"
@@ -430,6 +433,61 @@ func TestServer(t *testing.T) {
 		t.Errorf("large header: %d", r.StatusCode)
 	}
 }
+
+// TestSlowClients: whoever sends slower than a person would type loses the connection, before and after its headers,
+// and an idle connection does not stay.
+//
+// Audit rows: 150.
+func TestSlowClients(t *testing.T) {
+	const head = "POST /mas/submissions HTTP/1.1\r\nHost: a\r\n"
+	for name, c := range map[string]struct {
+		sends string // at once; nothing follows
+		until time.Duration
+	}{
+		"nothing":      {"", headerTimeout},
+		"half a head":  {head, headerTimeout},
+		"half a body":  {head + "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{", readTimeout},
+		"idle":         {"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", idleTimeout},
+		"half a chunk": {head + "Transfer-Encoding: chunked\r\n\r\n40\r\n{", readTimeout},
+	} {
+		api := newWorld(t).api
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pipes := make(pipeListener, 1)
+				server := NewServer(api, slog.New(slog.DiscardHandler))
+				done := make(chan error, 1)
+				go func() { done <- server.Serve(pipes) }()
+				client, connection := net.Pipe()
+				pipes <- connection
+				go func() { _, _ = io.WriteString(client, c.sends) }()
+				began := time.Now()
+				_, err := io.Copy(io.Discard, client) // until the server closes
+				if took := time.Since(began); err != nil || took > c.until+time.Second {
+					t.Errorf("closed after %s, want %s: %v", took, c.until, err)
+				}
+				if err := errors.Join(server.Close(), client.Close()); err != nil {
+					t.Error(err)
+				}
+				if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// A pipeListener accepts the connections that are sent to it.
+type pipeListener chan net.Conn
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	if c, ok := <-l; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l pipeListener) Close() error   { close(l); return nil }
+func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // FuzzForm: no body panics, and what is accepted says every name once.
 func FuzzForm(f *testing.F) {

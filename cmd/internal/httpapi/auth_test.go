@@ -292,6 +292,8 @@ func (w *world) callAs(role string, r route, path string) *httptest.ResponseReco
 
 // TestNotFoundIsOne: a path that does not exist, something the caller has no grant for, and something that the state
 // owner does not show it are one answer on each surface.
+//
+// Audit rows: 148.
 func TestNotFoundIsOne(t *testing.T) {
 	w := newWorld(t)
 	w.fake.err = &authority.Error{Kind: authority.NotFound, Code: "not_found", Description: "no such resource"}

@@ -1,10 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -76,10 +79,16 @@ func TestTiles(t *testing.T) {
 	}
 }
 
+// TestTilePathsRefused: paths that climb, overflow or are not canonical are not found, and cost nothing.
+//
+// Audit rows: 149.
 func TestTilePathsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.fill(300)
 	for _, path := range []string{
+		"tile/0/..%2f..%2fcheckpoint", "tile/../checkpoint", "tile/0/%2e%2e/000", "tile/0/000.p/4294967297",
+		"tile/0/000.p/999999999999999999999", "tile/0/x018/x446/x744/x073/x709/x551/615", "tile/63/x999/999",
+		"tile/9223372036854775807/000",
 		"tile/0/001.p/46", "tile/0/001", "tile/0/002", "tile/0/000.p/256", "tile/0/000.p/0", "tile/0/0", "tile/00/000",
 		"tile/0/x000/001", "tile/1/000", "tile/64/000", "tile/0/000/", "tile/0/000.p", "tile/-1/000", "tile/data/000",
 		"tile/0/000.p/1/x", "tile/0", "tile/0/..%2f000", "tile/2/000.p/1",
@@ -91,7 +100,56 @@ func TestTilePathsRefused(t *testing.T) {
 	w.expect(w.get("", "/log/1/tile/0/000.p/17"), http.StatusOK) // part of a full tile
 	w.expect(w.get("", "/log/1/tile/1/000.p/1"), http.StatusOK)
 	w.expect(w.get("auditor", "/log/1/tile/entries/001"), http.StatusNotFound)
+	w.expect(w.get("auditor", "/log/1/tile/entries/x018/x446/x744/x073/x709/x551/615"), http.StatusNotFound)
 	w.expect(w.get("", "/log/1/tile/entries/000"), http.StatusUnauthorized)
+}
+
+// TestCompression: an entry bundle is the same octets whether it travels compressed or not, and a cache can tell the
+// two apart.
+//
+// Audit rows: 17.
+func TestCompression(t *testing.T) {
+	w := newWorld(t)
+	w.fill(300)
+	get := func(path, encoding string) ([]byte, http.Header) {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Authorization", w.bearer("auditor", http.MethodGet, path))
+		if encoding != "" {
+			r.Header.Set("Accept-Encoding", encoding)
+		}
+		got := w.do(r)
+		return w.expect(got, http.StatusOK), got.Header()
+	}
+	const path = "/log/1/tile/entries/000"
+	plain, header := get(path, "")
+	for encoding, want := range map[string]bool{
+		"gzip": true, "br, GZIP;q=0.5": true, "gzip;q=1.000": true, "identity": false, "gzip;q=0": false,
+		"gzip;q=0.000, br": false, "*": false, "x-gzip": false,
+	} {
+		body, got := get(path, encoding)
+		if is := got.Get("Content-Encoding") == "gzip"; is != want {
+			t.Errorf("%q: compressed %v", encoding, is)
+			continue
+		}
+		if want {
+			r, err := gzip.NewReader(bytes.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(body) >= len(plain) || got.Get("ETag") == header.Get("ETag") {
+				t.Errorf("%q: %d octets with the tag of the plain form", encoding, len(body))
+			}
+			if body, err = io.ReadAll(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(body, plain) || got.Get("Vary") != "Accept-Encoding" {
+			t.Errorf("%q: other octets, or no Vary", encoding)
+		}
+	}
+	if _, got := get("/log/1/tile/0/000", "gzip"); got.Get("Content-Encoding") != "" {
+		t.Error("hashes were compressed")
+	}
 }
 
 func TestEntityTags(t *testing.T) {

@@ -160,6 +160,8 @@ func (w *world) checkBundle(id mission.ID) {
 }
 
 // TestUnknownAndInvisibleMissions: over the real state owner too, the two are one answer.
+//
+// Audit rows: 148.
 func TestUnknownAndInvisibleMissions(t *testing.T) {
 	w := newRealWorld(t)
 	id := w.approve()

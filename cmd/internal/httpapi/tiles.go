@@ -117,7 +117,7 @@ func (a *API) getEntryTile(c *call) (reply, error) {
 		return reply{}, err
 	}
 	out := reply{contentType: mediaOctets, body: body, header: http.Header{"Cache-Control": {immutablePrivate}}}
-	return tagged(out), nil
+	return compressed(c.req, out), nil
 }
 
 // tagged adds a strong entity tag over the body.

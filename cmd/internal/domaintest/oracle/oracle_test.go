@@ -34,6 +34,8 @@ import (
 var sizes = []int{255, 256, 257, 65_537, 70_000}
 
 // TestLogIsAcceptedByOthers grows one log to 70,000 entries and has each implementation accept it over HTTP.
+//
+// Audit rows: 18, 52.
 func TestLogIsAcceptedByOthers(t *testing.T) {
 	dir, c := domaintest.Prepare(t, domain.DevCeiling, map[string]string{"limits.rate": "100000"})
 	d := domaintest.Start(t, dir, c)
