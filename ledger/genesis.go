@@ -1,12 +1,10 @@
 package ledger
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -24,14 +22,8 @@ const (
 	maxVKey        = 512
 )
 
-// AnyType in Producer.Types admits every content type.
-const AnyType = "*"
-
 // ErrGenesis is wrapped by every refusal of a genesis document or entry.
 var ErrGenesis = errors.New("ledger: malformed genesis")
-
-// ErrNotAdmitted: the registration policy does not admit the statement.
-var ErrNotAdmitted = errors.New("ledger: statement not admitted")
 
 // A Genesis is the evidence body of entry 0: what the log is, whom it trusts, and what it registers. The entry's
 // statement commits to it, the body is public and never erased, so that anyone can decide the admission of every later
@@ -50,28 +42,13 @@ type Genesis struct {
 	Producers   []Producer
 }
 
-// A Producer is a rule of the registration policy: statements of this issuer, signed with this key, may have these
-// content types.
-type Producer struct {
-	Issuer string // CWT iss of the statements
-	Key    Key
-	Types  []string // media types, or AnyType alone
-}
-
 // MarshalGenesis returns the canonical bytes of g. It sorts producers and types; g is not modified.
 func MarshalGenesis(g *Genesis) ([]byte, error) {
 	sorted := *g
-	sorted.Producers = slices.Clone(g.Producers)
-	for i := range sorted.Producers {
-		p := &sorted.Producers[i]
-		p.Types = slices.Sorted(slices.Values(p.Types))
-		k, err := NewKey(p.Key.Public)
-		if err != nil {
-			return nil, fmt.Errorf("%w: producer: %w", ErrGenesis, err)
-		}
-		p.Key = k
+	var err error
+	if sorted.Producers, err = sortProducers(g.Producers); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGenesis, err)
 	}
-	slices.SortFunc(sorted.Producers, compareProducers)
 	if err := sorted.check(); err != nil {
 		return nil, err
 	}
@@ -87,15 +64,9 @@ func MarshalGenesis(g *Genesis) ([]byte, error) {
 	b = appendText(appendText(b, "log_key"), g.LogKey)
 	b = appendItemHead(appendText(b, "producers"), cborArray, uint64(len(sorted.Producers)))
 	for _, p := range sorted.Producers {
-		b = appendItemHead(b, cborMap, 3)
-		if b, err = appendKeyParams(appendText(b, "key"), p.Key.Public, p.Key.ID); err != nil {
-			return nil, fmt.Errorf("%w: producer: %w", ErrGenesis, err)
+		if b, err = appendProducer(b, p); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrGenesis, err)
 		}
-		b = appendItemHead(appendText(b, "types"), cborArray, uint64(len(p.Types)))
-		for _, t := range p.Types {
-			b = appendText(b, t)
-		}
-		b = appendText(appendText(b, "issuer"), p.Issuer)
 	}
 	b = append(appendText(b, "receipt_keys"), keys...)
 	if len(b) > maxGenesisSize {
@@ -103,8 +74,6 @@ func MarshalGenesis(g *Genesis) ([]byte, error) {
 	}
 	return b, nil
 }
-
-func compareProducers(a, b Producer) int { return bytes.Compare(a.Key.ID, b.Key.ID) }
 
 // check applies the rules that MarshalGenesis and ParseGenesis share.
 func (g *Genesis) check() error {
@@ -123,30 +92,14 @@ func (g *Genesis) check() error {
 	if v, err := note.NewVerifier(g.LogKey); err != nil || len(g.LogKey) > maxVKey || v.Name() != g.Origin {
 		return fail("log key is not a verifier key named %q", g.Origin)
 	}
-	if len(g.Producers) == 0 || len(g.Producers) > maxProducers {
-		return fail("%d producers", len(g.Producers))
+	if len(g.Producers) == 0 {
+		return fail("no producer")
 	}
-	for i, p := range g.Producers {
-		if i > 0 && compareProducers(g.Producers[i-1], p) >= 0 {
-			return fail("producers are not in the order of their keys, each once")
-		}
-		if err := checkText(p.Issuer, maxIssuer); err != nil {
-			return fail("issuer of producer %d: %w", i, err)
-		}
-		if len(p.Types) == 0 || len(p.Types) > maxTypes {
-			return fail("producer %d has %d types", i, len(p.Types))
-		}
-		for j, t := range p.Types {
-			if j > 0 && p.Types[j-1] >= t {
-				return fail("types of producer %d are not in order, each once", i)
-			}
-			if t == AnyType && len(p.Types) == 1 {
-				continue
-			}
-			if err := CheckMediaType(t); err != nil {
-				return fail("producer %d: %w", i, err)
-			}
-		}
+	if slices.ContainsFunc(g.Producers, func(p Producer) bool { return len(p.Subjects) > 0 }) {
+		return fail("a producer has subjects")
+	}
+	if err := checkProducers(g.Producers); err != nil {
+		return fail("%w", err)
 	}
 	return nil
 }
@@ -193,42 +146,14 @@ func (r *cborReader) name(want string) {
 	}
 }
 
-func (r *cborReader) producer() Producer {
-	var p Producer
-	r.container(cborMap, 3)
-	r.name("key")
-	p.Key = r.coseKey()
-	r.name("types")
-	for range r.array(maxTypes) {
-		p.Types = append(p.Types, r.text(maxMediaType))
-	}
-	r.name("issuer")
-	p.Issuer = r.text(maxIssuer)
-	return p
-}
-
-// Admit decides whether the log may register s: its subject lies under the log's issuer, its key and issuer belong to
-// one producer, that producer may register its content type, and its signature verifies. The decision depends on
-// nothing else. The error wraps ErrNotAdmitted.
+// Admit decides whether the log registers s right after its genesis entry: what Admission says there. The error wraps
+// ErrNotAdmitted.
 func (g *Genesis) Admit(s *Statement) error {
-	if !strings.HasPrefix(s.Subject, strings.TrimSuffix(g.Issuer, "/")+"/") {
-		return fmt.Errorf("%w: subject %.200q is not under the issuer", ErrNotAdmitted, s.Subject)
+	a, err := g.admission()
+	if err != nil {
+		return err
 	}
-	i := slices.IndexFunc(g.Producers, func(p Producer) bool { return bytes.Equal(p.Key.ID, s.KeyID) })
-	if i < 0 {
-		return fmt.Errorf("%w: %w: %x", ErrNotAdmitted, ErrUnknownKey, s.KeyID)
-	}
-	p := g.Producers[i]
-	if p.Issuer != s.Issuer {
-		return fmt.Errorf("%w: key belongs to %.200q, statement is by %.200q", ErrNotAdmitted, p.Issuer, s.Issuer)
-	}
-	if !slices.Contains(p.Types, AnyType) && !slices.Contains(p.Types, s.ContentType) {
-		return fmt.Errorf("%w: type %s from %.200q", ErrNotAdmitted, s.ContentType, s.Issuer)
-	}
-	if err := s.Verify(p.Key.Public); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotAdmitted, err)
-	}
-	return nil
+	return a.Admit(s)
 }
 
 // OpenGenesis parses entry 0 of a log with its body and checks that they belong together: the statement commits to the
