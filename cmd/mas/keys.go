@@ -18,7 +18,7 @@ func newKeys() *cobra.Command {
 func newKeysGenerate() *cobra.Command {
 	var passphraseFile string
 	cmd := &cobra.Command{
-		Use: "generate DIR", Short: "make a directory with five signing keys and the vault's root key",
+		Use: "generate DIR", Short: "make a directory with the signing keys and the vault's root key",
 		Long: "The directory must not exist. With --passphrase-file the keys are encrypted, as serve requires.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,6 +69,9 @@ func show(cmd *cobra.Command, dir string, passphrase []byte) error {
 		return err
 	}
 	for _, role := range keys.Roles() {
+		if set.Key(role) == nil {
+			continue
+		}
 		signer, err := set.Key(role).JOSE()
 		if err != nil {
 			return err

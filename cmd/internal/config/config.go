@@ -34,7 +34,7 @@ type Config struct {
 	TLS        TLS       `koanf:"tls"`                                     // required by serve, absent on loopback
 	Metrics    Metrics   `koanf:"metrics"`                                 // own listener of serve
 	Store      Store     `koanf:"store"`                                   // where the log and everything else is kept
-	Keys       Keys      `koanf:"keys"`                                    // five signing keys and the root of the vault
+	Keys       Keys      `koanf:"keys"`                                    // signing keys and the root of the vault
 	Principals string    `koanf:"principals" validate:"required" path:"-"` // principals.json
 	PeersDir   string    `koanf:"peers_dir" path:"-"`                      // one directory for each peer; empty: no peers
 	Freshness  Freshness `koanf:"freshness"`                               // how long a signed status may be relied on
@@ -69,8 +69,9 @@ type Keys struct {
 	Issuer     string `koanf:"issuer" validate:"required"`     // ES256, signs status and every other JWS of the issuer
 	Evidence   string `koanf:"evidence" validate:"required"`   // ES256, signs statements
 	Governance string `koanf:"governance" validate:"required"` // ES256, signs agreements
+	Witness    string `koanf:"witness"`                        // Ed25519, signs cosignatures; empty: nobody's witness
 	Root       string `koanf:"root" validate:"required"`       // 32 octets that seal the vault's record keys
-	// PassphraseFile holds the passphrase of the five PEM files. serve requires it.
+	// PassphraseFile holds the passphrase of the PEM files. serve requires it.
 	PassphraseFile string `koanf:"passphrase_file" path:"-"`
 }
 
@@ -146,6 +147,9 @@ func LoadDev(dir string, s Sources) (*Config, error) {
 		Evidence:   filepath.Join(dir, "keys", "evidence.pem"),
 		Governance: filepath.Join(dir, "keys", "governance.pem"),
 		Root:       filepath.Join(dir, "keys", "root.key"),
+	}
+	if witness := filepath.Join(dir, "keys", "witness.pem"); exists(witness) || !exists(filepath.Join(dir, "keys")) {
+		c.Keys.Witness = witness // directories of earlier versions have none
 	}
 	c.Principals = filepath.Join(dir, "principals.json")
 	c.PeersDir = filepath.Join(dir, "peers")

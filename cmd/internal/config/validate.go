@@ -61,7 +61,8 @@ func (c *Config) checkServe() []error {
 // checkKeysDiffer refuses one file for two keys; keys.Load refuses one key in two files.
 func (c *Config) checkKeysDiffer() []error {
 	var problems []error
-	refs := []string{c.Keys.Checkpoint, c.Keys.Receipts, c.Keys.Issuer, c.Keys.Evidence, c.Keys.Governance, c.Keys.Root}
+	refs := []string{c.Keys.Checkpoint, c.Keys.Receipts, c.Keys.Issuer, c.Keys.Evidence, c.Keys.Governance, c.Keys.Witness,
+		c.Keys.Root}
 	for i, ref := range refs {
 		if ref != "" && slices.ContainsFunc(refs[:i], func(o string) bool { return filepath.Clean(o) == filepath.Clean(ref) }) {
 			problems = append(problems, fmt.Errorf("config: keys: %s is named for two keys", ref))

@@ -263,7 +263,7 @@ func (d *Domain) Close() error {
 func loadKeys(c *config.Config) (*keys.Set, error) {
 	refs := keys.Refs{Root: c.Keys.Root, Signing: map[keys.Role]string{
 		keys.Checkpoint: c.Keys.Checkpoint, keys.Receipts: c.Keys.Receipts, keys.Issuer: c.Keys.Issuer,
-		keys.Evidence: c.Keys.Evidence, keys.Governance: c.Keys.Governance,
+		keys.Evidence: c.Keys.Evidence, keys.Governance: c.Keys.Governance, keys.Witness: c.Keys.Witness,
 	}}
 	if path := c.Keys.PassphraseFile; path != "" {
 		var err error

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/mission-authority/mas/ledger"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 
 	"github.com/mission-authority/mas/ledger/durable"
@@ -143,8 +144,17 @@ func loadRoot(path string) (root [RootSize]byte, err error) {
 	return root, nil
 }
 
-// RefsIn names the key files of a directory made by Generate.
+// RefsIn names the key files of a directory made by Generate. One that an earlier version made has no witness key.
 func RefsIn(dir string) Refs {
+	refs := refsIn(dir)
+	if _, err := os.Lstat(refs.Signing[Witness]); errors.Is(err, fs.ErrNotExist) {
+		delete(refs.Signing, Witness)
+	}
+	return refs
+}
+
+// refsIn names the key files that Generate makes.
+func refsIn(dir string) Refs {
 	refs := Refs{Signing: make(map[Role]string), Root: filepath.Join(dir, "root.key")}
 	for _, role := range Roles() {
 		refs.Signing[role] = filepath.Join(dir, string(role)+".pem")
@@ -167,7 +177,7 @@ func Generate(dir string, passphrase []byte) error {
 		return fmt.Errorf("keys: %w", err)
 	}
 	defer os.RemoveAll(fresh)
-	if err := fill(RefsIn(fresh), passphrase); err != nil {
+	if err := fill(refsIn(fresh), passphrase); err != nil {
 		return err
 	}
 	err = stepGenerate.Do(func() error {
@@ -215,7 +225,7 @@ func generatePEM(role Role, passphrase []byte) ([]byte, error) {
 }
 
 func newPrivate(role Role) (crypto.PrivateKey, error) {
-	if role == Checkpoint {
+	if role.algorithm() == ledger.AlgEdDSA {
 		_, private, err := ed25519.GenerateKey(rand.Reader)
 		return private, err
 	}

@@ -1,13 +1,14 @@
 // Package keys loads the keys of one server and turns them into the signers that the formats ask for.
 //
-// A server has five signing keys, one for each kind of statement it makes, so that a signature of one kind can never be
-// taken for another, and the root key of its evidence vault:
+// A server has a signing key for each kind of statement it makes, so that a signature of one kind can never be taken
+// for another, and the root key of its evidence vault:
 //
 //	checkpoint  Ed25519  signed-note checkpoints of the log
 //	receipts    ES256    COSE receipts
 //	issuer      ES256    status and every other JWS of the issuer
 //	evidence    ES256    statements about the issuer's evidence
 //	governance  ES256    federation agreements
+//	witness     Ed25519  cosignatures of other logs' checkpoints; a server without it is nobody's witness
 //	root        32 octets that seal the vault's record keys
 //
 // Signing goes through sigstore signers, so that a key in a KMS is another signer and not another code path. References
@@ -43,14 +44,15 @@ const (
 	Issuer     Role = "issuer"
 	Evidence   Role = "evidence"
 	Governance Role = "governance"
+	Witness    Role = "witness" // the one role that may have no key
 )
 
 // Roles lists the roles of signing keys in a fixed order.
-func Roles() []Role { return []Role{Checkpoint, Receipts, Issuer, Evidence, Governance} }
+func Roles() []Role { return []Role{Checkpoint, Receipts, Issuer, Evidence, Governance, Witness} }
 
 // algorithm is the one algorithm a role's key is used with.
 func (r Role) algorithm() ledger.Algorithm {
-	if r == Checkpoint {
+	if r == Checkpoint || r == Witness {
 		return ledger.AlgEdDSA
 	}
 	return ledger.AlgES256
@@ -58,7 +60,7 @@ func (r Role) algorithm() ledger.Algorithm {
 
 // Refs say where the keys are.
 type Refs struct {
-	Signing    map[Role]string // a file path for each role
+	Signing    map[Role]string // a file path for each role; none for Witness: there is no such key
 	Root       string          // file path of the vault's root key
 	Passphrase []byte          // of all PEM files; nil: they are not encrypted
 }
@@ -69,7 +71,7 @@ type Set struct {
 	root [RootSize]byte
 }
 
-// Key returns the key of a role.
+// Key returns the key of a role; nil if it is Witness and there is none.
 func (s *Set) Key(r Role) *Key { return s.keys[r] }
 
 // Root returns the root key of the vault.
@@ -79,6 +81,9 @@ func (s *Set) Root() [RootSize]byte { return s.root }
 func Load(refs Refs) (*Set, error) {
 	s := &Set{keys: make(map[Role]*Key)}
 	for _, role := range Roles() {
+		if role == Witness && refs.Signing[role] == "" {
+			continue
+		}
 		path, err := filePath(refs.Signing[role])
 		if err != nil {
 			return nil, fmt.Errorf("keys: %s: %w", role, err)
@@ -104,6 +109,9 @@ func (s *Set) check() error {
 	var seen []*Key
 	for _, role := range Roles() {
 		k := s.keys[role]
+		if k == nil {
+			continue
+		}
 		if slices.ContainsFunc(seen, func(o *Key) bool { return bytes.Equal(o.thumbprint, k.thumbprint) }) {
 			return fmt.Errorf("keys: %s: the key is also used for another role", role)
 		}
@@ -146,7 +154,7 @@ func newKey(role Role, private crypto.PrivateKey) (*Key, error) {
 	switch k := private.(type) {
 	case *ecdsa.PrivateKey:
 		if role.algorithm() != ledger.AlgES256 || k.Curve != elliptic.P256() {
-			return nil, errors.New("want an Ed25519 key for checkpoints and a P-256 key for everything else")
+			return nil, errors.New("want an Ed25519 key for checkpoints and cosignatures, and a P-256 key for everything else")
 		}
 		public = k.Public()
 	case ed25519.PrivateKey:

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission/jws"
@@ -52,13 +53,52 @@ func TestGenerateAndLoad(t *testing.T) {
 		t.Error("the root key is not stable")
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 6 {
+	if err != nil || len(entries) != 7 {
 		t.Fatalf("%d files, %v", len(entries), err)
 	}
 	for _, e := range entries {
 		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v, %v", e.Name(), info.Mode(), err)
 		}
+	}
+}
+
+// TestWitnessKeyIsOptional: a server without a witness key starts, and is nobody's witness; the key of another role
+// does not stand in for it.
+func TestWitnessKeyIsOptional(t *testing.T) {
+	dir := generate(t)
+	set := load(t, dir)
+	signer, vkey, err := set.Key(Witness).Cosigner("a.example/witness")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1_800_000_000, 0)
+	cosigner, err := ledger.NewCosigner("a.example/witness", signer, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := ledger.NewCosignatureVerifier(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ledger.Checkpoint{Origin: "b.example/log", Root: ledger.EmptyRoot}.Text()
+	if sig, err := cosigner.Sign([]byte(text)); err != nil || !verifier.Verify([]byte(text), sig) {
+		t.Errorf("the cosignature does not verify: %v", err)
+	}
+	if _, err := signer.Sign(nil, make([]byte, 32), crypto.SHA256); err == nil {
+		t.Error("signed a digest")
+	}
+	if _, _, err := set.Key(Checkpoint).Cosigner("a.example/witness"); err == nil {
+		t.Error("the checkpoint key cosigns")
+	}
+	if _, _, err := set.Key(Witness).Note("a.example/log"); err == nil {
+		t.Error("the witness key signs checkpoints")
+	}
+	if err := os.Remove(filepath.Join(dir, "witness.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if load(t, dir).Key(Witness) != nil {
+		t.Error("a witness key from nowhere")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 
 	"github.com/mission-authority/mas/ledger"
@@ -102,6 +103,31 @@ type noteSigner struct {
 func (s noteSigner) Name() string    { return s.name }
 func (s noteSigner) KeyHash() uint32 { return s.hash }
 func (s noteSigner) Sign(message []byte) ([]byte, error) {
+	return s.key.sign(context.Background(), message)
+}
+
+// Cosigner returns the witness key as a signer for ledger.NewCosigner, and the verifier key of the witness named name.
+func (k *Key) Cosigner(name string) (crypto.Signer, string, error) {
+	public, ok := k.public.(ed25519.PublicKey)
+	if !ok || k.role != Witness {
+		return nil, "", fmt.Errorf("keys: the %s key does not sign cosignatures", k.role)
+	}
+	vkey, err := ledger.CosignatureVKey(name, public)
+	if err != nil {
+		return nil, "", fmt.Errorf("keys: %w", err)
+	}
+	return cosigner{k}, vkey, nil
+}
+
+// cosigner is an Ed25519 key as crypto.Signer: it signs messages, not digests.
+type cosigner struct{ key *Key }
+
+func (s cosigner) Public() crypto.PublicKey { return s.key.public }
+
+func (s cosigner) Sign(_ io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if opts.HashFunc() != 0 {
+		return nil, errors.New("keys: cosignatures are over messages, not digests")
+	}
 	return s.key.sign(context.Background(), message)
 }
 
