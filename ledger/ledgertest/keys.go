@@ -6,6 +6,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,35 +38,7 @@ type Keys struct {
 // NewKeys makes keys for the log named origin.
 func NewKeys(t testing.TB, origin string) *Keys {
 	t.Helper()
-	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &Keys{Origin: origin, VKey: vkey}
-	host, _, _ := strings.Cut(origin, "/")
-	k.Issuer = "https://" + host
-	if k.Checkpoint, err = note.NewSigner(skey); err != nil {
-		t.Fatal(err)
-	}
-	if k.Verifier, err = note.NewVerifier(vkey); err != nil {
-		t.Fatal(err)
-	}
-	k.Evidence, k.EvidenceKey = newSigner(t)
-	k.Receipt, k.ReceiptKey = newSigner(t)
-	return k
-}
-
-func newSigner(t testing.TB) (ledger.Signer, crypto.PublicKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ledger.NewSigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, key.Public()
+	return newKeyFile(t, origin).keys(t, origin)
 }
 
 // Subject returns the subject of the feed with this mission id.
@@ -125,4 +103,80 @@ func (k *Keys) Genesis(t testing.TB) *ledger.Entry {
 	})
 	e.Body = body
 	return &e
+}
+
+// KeysIn returns the keys kept in the directory dir for the log named origin; the first call makes them. Several
+// processes of one test have the same keys by it.
+func KeysIn(t testing.TB, dir, origin string) *Keys {
+	t.Helper()
+	path := filepath.Join(dir, "ledgertest.keys")
+	kept := new(keyFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		kept = newKeyFile(t, origin)
+		if text, err = json.Marshal(kept); err == nil {
+			err = os.WriteFile(path, text, 0o600)
+		}
+	} else if err == nil {
+		err = json.Unmarshal(text, kept)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kept.keys(t, origin)
+}
+
+// keyFile is how KeysIn keeps keys.
+type keyFile struct {
+	Signer, Verifier  string // of checkpoints, in the text form of signed notes
+	Evidence, Receipt []byte // PKCS #8
+}
+
+func newKeyFile(t testing.TB, origin string) *keyFile {
+	t.Helper()
+	kept := new(keyFile)
+	var err error
+	if kept.Signer, kept.Verifier, err = note.GenerateKey(rand.Reader, origin); err != nil {
+		t.Fatal(err)
+	}
+	for _, der := range []*[]byte{&kept.Evidence, &kept.Receipt} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return kept
+}
+
+func (f *keyFile) keys(t testing.TB, origin string) *Keys {
+	t.Helper()
+	k := &Keys{Origin: origin, VKey: f.Verifier}
+	host, _, _ := strings.Cut(origin, "/")
+	k.Issuer = "https://" + host
+	var err error
+	if k.Checkpoint, err = note.NewSigner(f.Signer); err != nil {
+		t.Fatal(err)
+	}
+	if k.Verifier, err = note.NewVerifier(f.Verifier); err != nil {
+		t.Fatal(err)
+	}
+	k.Evidence, k.EvidenceKey = parseSigner(t, f.Evidence)
+	k.Receipt, k.ReceiptKey = parseSigner(t, f.Receipt)
+	return k
+}
+
+func parseSigner(t testing.TB, der []byte) (ledger.Signer, crypto.PublicKey) {
+	t.Helper()
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ledger.NewSigner(key.(crypto.Signer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, key.(crypto.Signer).Public()
 }
