@@ -111,7 +111,7 @@ func TestTypMatrix(t *testing.T) {
 	}
 	seen := map[jws.Typ]bool{}
 	for _, typ := range jws.Types {
-		if seen[typ] || typ.ContentType() != "application/"+string(typ) {
+		if seen[typ] || typ.ContentType() != "application/"+strings.TrimPrefix(string(typ), "application/") {
 			t.Errorf("%s", typ)
 		}
 		seen[typ] = true
@@ -586,5 +586,35 @@ func BenchmarkOpen(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// The media type in a header is part of what is accepted: neither may it differ, nor be there unasked.
+func TestContentIsExact(t *testing.T) {
+	k := missiontest.Key("one")
+	made, err := jws.SignContent(t.Context(), k, jws.TypRuntimeEvidence, "application/a+json", []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jws.ParseContent(made, jws.TypRuntimeEvidence, "application/a+json")
+	if err != nil || token.Content != "application/a+json" || token.Verify(missiontest.Keys(k)) != nil {
+		t.Fatalf("%+v, %v", token, err)
+	}
+	for _, tc := range []struct {
+		typ     jws.Typ
+		content string
+		want    error
+	}{
+		{jws.TypRuntimeEvidence, "application/b+json", jws.ErrTyp},
+		{jws.TypApprovalGovernance, "application/a+json", jws.ErrTyp},
+		{jws.TypRuntimeEvidence, "", jws.ErrEncoding},
+	} {
+		if _, err := jws.ParseContent(made, tc.typ, tc.content); !errors.Is(err, tc.want) {
+			t.Errorf("%s %s: %v, want %v", tc.typ, tc.content, err, tc.want)
+		}
+	}
+	plain := sign(t, k, jws.TypRuntimeEvidence, "{}")
+	if _, err := jws.ParseContent(plain, jws.TypRuntimeEvidence, "application/a+json"); !errors.Is(err, jws.ErrTyp) {
+		t.Errorf("without cty: %v", err)
 	}
 }

@@ -47,11 +47,13 @@ type Token struct {
 	Alg     string
 	KeyID   string
 	Typ     Typ
+	Content string // cty: media type of the payload, where the typ does not say it
 	Payload []byte
 }
 
 type header struct {
 	Alg string `json:"alg"`
+	Cty string `json:"cty,omitempty"`
 	Kid string `json:"kid"`
 	Typ Typ    `json:"typ"`
 }
@@ -60,7 +62,12 @@ var b64 = base64.RawURLEncoding.Strict()
 
 // Sign makes a compact JWS over payload as it is; hand in canonical JSON.
 func Sign(ctx context.Context, s Signer, typ Typ, payload []byte) (string, error) {
-	head, err := mission.Marshal(header{Alg: s.Alg(), Kid: s.KeyID(), Typ: typ})
+	return SignContent(ctx, s, typ, "", payload)
+}
+
+// SignContent is Sign for an artifact whose header also names the media type of the payload.
+func SignContent(ctx context.Context, s Signer, typ Typ, content string, payload []byte) (string, error) {
+	head, err := mission.Marshal(header{Alg: s.Alg(), Cty: content, Kid: s.KeyID(), Typ: typ})
 	if err != nil {
 		return "", err
 	}
@@ -86,7 +93,10 @@ func Sign(ctx context.Context, s Signer, typ Typ, payload []byte) (string, error
 
 // Parse reads a compact JWS of the given typ. It looks, in this order, at the encoding of the header, typ, alg, and the
 // exactness of everything else. Errors wrap ErrEncoding, ErrTyp or ErrAlg.
-func Parse(compact string, typ Typ) (*Token, error) {
+func Parse(compact string, typ Typ) (*Token, error) { return ParseContent(compact, typ, "") }
+
+// ParseContent is Parse for an artifact whose header also has exactly this cty; another one is ErrTyp.
+func ParseContent(compact string, typ Typ, content string) (*Token, error) {
 	head, rest, ok := strings.Cut(compact, ".")
 	body, sig, ok2 := strings.Cut(rest, ".")
 	if !ok || !ok2 || len(compact) > MaxCompact || len(head) > maxHeader {
@@ -96,7 +106,7 @@ func Parse(compact string, typ Typ) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.Typ != typ {
+	if h.Typ != typ || content != "" && h.Cty != content {
 		return nil, ErrTyp
 	}
 	if !slices.Contains(supported, h.Alg) {
@@ -104,14 +114,14 @@ func Parse(compact string, typ Typ) (*Token, error) {
 	}
 	payload, errBody := decodeCanonical(body)
 	signature, errSig := decodeCanonical(sig)
-	if !exact || h.Kid == "" || len(h.Kid) > maxKeyID || errBody != nil || errSig != nil ||
+	if !exact || h.Cty != content || h.Kid == "" || len(h.Kid) > maxKeyID || errBody != nil || errSig != nil ||
 		len(signature) != signatureSize {
 		return nil, ErrEncoding
 	}
-	return &Token{Compact: compact, Alg: h.Alg, KeyID: h.Kid, Typ: h.Typ, Payload: payload}, nil
+	return &Token{Compact: compact, Alg: h.Alg, KeyID: h.Kid, Typ: h.Typ, Content: h.Cty, Payload: payload}, nil
 }
 
-// parseHeader reads a protected header; exact says whether it has exactly the members alg, kid and typ.
+// parseHeader reads a protected header; exact says whether it has exactly the members alg, kid and typ, perhaps cty.
 func parseHeader(s string) (h header, exact bool, err error) {
 	text, err := decodeCanonical(s)
 	if err != nil {
