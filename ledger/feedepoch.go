@@ -98,8 +98,6 @@ func (e *FeedEpoch) check() error {
 		return fmt.Errorf("%w: epoch %d after entry %d", ErrFeedEpoch, e.Number, e.Previous)
 	case e.Subjects == 0 || e.Subjects > e.CoveredSize || e.Missions > e.Subjects:
 		return fmt.Errorf("%w: %d missions of %d subjects in %d entries", ErrFeedEpoch, e.Missions, e.Subjects, e.CoveredSize)
-	case e.Previous >= e.CoveredSize:
-		return fmt.Errorf("%w: the epoch before, entry %d, is not covered", ErrFeedEpoch, e.Previous)
 	}
 	return nil
 }

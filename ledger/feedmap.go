@@ -26,7 +26,8 @@ type FeedMap struct {
 	issuer string
 	load   func(prefix string) ([]byte, error)
 	pages  map[string]*feedPage
-	dirty  map[string]bool
+	dirty  map[string]bool // changed since the map was opened
+	stale  map[string]bool // changed since the pages above them were brought up to date
 }
 
 const (
@@ -60,7 +61,8 @@ func NewFeedMap(issuer string, load func(prefix string) ([]byte, error)) *FeedMa
 	if load == nil {
 		load = func(string) ([]byte, error) { return nil, ErrNotFound }
 	}
-	return &FeedMap{issuer: issuer, load: load, pages: map[string]*feedPage{}, dirty: map[string]bool{}}
+	return &FeedMap{issuer: issuer, load: load, pages: map[string]*feedPage{}, dirty: map[string]bool{},
+		stale: map[string]bool{}}
 }
 
 // page returns the page of a prefix; the root's page is made if there is none.
@@ -125,7 +127,7 @@ func (m *FeedMap) Add(subject string, index uint64, leaf Hash) error {
 	l.Count++
 	l.Last = index
 	l.seal()
-	m.dirty[prefix] = true
+	m.touch(prefix)
 	if len(p.leaves) > pageLeaves {
 		m.split(prefix, p)
 	}
@@ -154,7 +156,8 @@ func (m *FeedMap) split(prefix string, p *feedPage) {
 			n++
 		}
 		child, at := &feedPage{leaves: slices.Clone(leaves[:n])}, prefix+string(digit)
-		m.pages[at], m.dirty[at] = child, true
+		m.pages[at] = child
+		m.touch(at)
 		leaves = leaves[n:]
 		if n > pageLeaves {
 			m.split(at, child)
@@ -162,9 +165,11 @@ func (m *FeedMap) split(prefix string, p *feedPage) {
 	}
 }
 
+func (m *FeedMap) touch(prefix string) { m.dirty[prefix], m.stale[prefix] = true, true }
+
 // settle brings counts and hashes of all pages above a changed one up to date.
 func (m *FeedMap) settle() error {
-	todo := slices.Collect(maps.Keys(m.dirty))
+	todo := slices.Collect(maps.Keys(m.stale))
 	for depth := keyNibbles; depth > 0; depth-- {
 		for _, prefix := range todo {
 			if len(prefix) != depth {
@@ -175,12 +180,13 @@ func (m *FeedMap) settle() error {
 				return err
 			}
 			parent.children[hexDigit(prefix[depth-1])] = m.pages[prefix].total(4 * depth)
-			if above := prefix[:depth-1]; !m.dirty[above] {
-				m.dirty[above] = true
+			if above := prefix[:depth-1]; !m.stale[above] {
+				m.touch(above)
 				todo = append(todo, above)
 			}
 		}
 	}
+	clear(m.stale)
 	return nil
 }
 
