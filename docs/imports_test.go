@@ -73,6 +73,8 @@ var imports = []importRule{
 		never: []string{badger, gin, "net/http", sigstore, "./cmd"}},
 	{pkg: "ledger/sequencer", ours: []string{"ledger"}, third: []string{merkle + "/compact", note},
 		never: []string{"./mission", "./federation", badger, "net/http"}},
+	{pkg: "ledger/epoch", ours: []string{"ledger"},
+		never: append([]string{"./mission", "./federation", badger, "net/http"}, engines...)},
 	{pkg: "ledger/durable", never: []string{"./"}},
 	{pkg: "ledger/journal", ours: []string{"ledger/durable"}, third: []string{zstd, xsys},
 		never: []string{"./mission", "./federation", "./verifier", "./schemas", "./cmd", "./ledger/sequencer"}},

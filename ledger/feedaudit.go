@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// A FeedAudit computes the feed epochs of a log again from its entries, which it is shown in order, and holds each epoch
-// of the log against that. It keeps the whole map in memory: some 400 octets a subject.
+// A FeedAudit computes the feed epochs of a log again from its entries, which it is shown in order, and holds each
+// epoch of the log against that. It keeps the whole map in memory: some 400 octets a subject.
 type FeedAudit struct {
 	issuer, origin string
 	subject        string // of epochs

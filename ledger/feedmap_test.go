@@ -75,8 +75,8 @@ func mapRoot(t testing.TB, m *ledger.FeedMap) ledger.Hash {
 	return root
 }
 
-// TestFeedMapPages: a map that is stored and opened again after every few entries has the root and the pages of one that
-// saw all entries at once, in another order of subjects, and says about each subject what was logged.
+// TestFeedMapPages: a map that is stored and opened again after every few entries has the root and the pages of one
+// that saw all entries at once, in another order of subjects, and says about each subject what was logged.
 func TestFeedMapPages(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	store, all := pageStore{}, feeds{}

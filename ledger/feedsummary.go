@@ -41,9 +41,9 @@ var feedKinds = map[SubjectKind]byte{
 	SubjectPolicy: 6, SubjectExports: 7, SubjectLog: 8,
 }
 
-// FeedMapKey is the place of a subject in the FeedMap of the log of an issuer: the SHA-256 of the subject with its first
-// four bits replaced by the number of the subject's kind, 0 for what is no subject of ours. So all missions lie between
-// the two keys that FeedKindRange returns.
+// FeedMapKey is the place of a subject in the FeedMap of the log of an issuer: the SHA-256 of the subject with its
+// first four bits replaced by the number of the subject's kind, 0 for what is no subject of ours. So all missions lie
+// between the two keys that FeedKindRange returns.
 func FeedMapKey(issuer, subject string) Hash {
 	key := Hash(sha256.Sum256([]byte(subject)))
 	kind, _, err := ParseSubject(issuer, subject)

@@ -15,8 +15,8 @@ const (
 	mapBits     = 8 * HashSize
 )
 
-// A MapProof is a verified part of a FeedMap: the tree with the subtrees that do not matter replaced by their hashes. It
-// is encoded as an array of the nodes in pre-order:
+// A MapProof is a verified part of a FeedMap: the tree with the subtrees that do not matter replaced by their hashes.
+// It is encoded as an array of the nodes in pre-order:
 //
 //	null                           an empty subtree
 //	hash                           a hidden subtree
@@ -141,8 +141,8 @@ func samePrefix(a, b Hash, bits int) bool {
 	return slices.Equal(a[:whole], b[:whole]) && (bits%8 == 0 || (a[whole]^b[whole])>>(8-bits%8) == 0)
 }
 
-// Lookup returns what the map says about a subject: its feed, or, with ok false, that it has no entries. The error wraps
-// ErrNotShown if the proof was not made for the subject.
+// Lookup returns what the map says about a subject: its feed, or, with ok false, that it has no entries. The error
+// wraps ErrNotShown if the proof was not made for the subject.
 func (p *MapProof) Lookup(subject string) (s FeedSummary, ok bool, err error) {
 	key := FeedMapKey(p.issuer, subject)
 	n := p.root

@@ -71,11 +71,15 @@ func fsck(ctx context.Context, out io.Writer, c *config.Config) (err error) {
 		r.Entries, r.Tiles, r.Groups, r.Rows, r.Bodies, r.Erased, r.Frames)
 	fmt.Fprintf(out, "rows derived from log and evidence %d, difference %d\n", found.Derived.Rows,
 		len(found.Derived.Differences))
+	fmt.Fprintf(out, "feed epochs computed again %d, pages of their map %d\n", found.Feeds.Epochs, found.Feeds.Pages)
 	for _, f := range r.Findings {
 		fmt.Fprintf(out, "finding %s: %s\n", f.Code, f.Detail)
 	}
 	for _, d := range found.Derived.Differences {
 		fmt.Fprintf(out, "finding derived_difference: %v\n", d)
+	}
+	for _, f := range found.Feeds.Findings {
+		fmt.Fprintf(out, "finding feed_epoch: %s\n", f)
 	}
 	for _, note := range found.Notes {
 		fmt.Fprintf(out, "finding %s\n", note)

@@ -1,6 +1,6 @@
 // Package epoch commits feed epochs to a log: entries whose body is the root of the verifiable map over all feeds
-// (ledger.FeedMap). From such an entry anyone can show that an entry is in its feed, that a feed has no more entries, that
-// a subject has none at all, or which missions there are.
+// (ledger.FeedMap). From such an entry anyone can show that an entry is in its feed, that a feed has no more entries,
+// that a subject has none at all, or which missions there are.
 //
 // Invariants:
 //   - An epoch, the pages of the map it changes and the note of where it ends are one Change: a crash leaves all or

@@ -24,6 +24,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/federation/peering"
 	"github.com/mission-authority/mas/ledger/badgerstore"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/sequencer"
 	"github.com/mission-authority/mas/mission/authority"
 )
@@ -56,6 +57,7 @@ type Domain struct {
 
 	o     Options
 	store *badgerstore.Store
+	epoch *epoch.Worker
 	api   *httpapi.API
 
 	upstream *peering.Client
@@ -157,6 +159,7 @@ func (d *Domain) serve(ctx context.Context) error {
 	defer stopWork()
 	work, workCtx := errgroup.WithContext(workCtx)
 	work.Go(func() error { return d.store.Run(workCtx) })
+	work.Go(func() error { return d.epoch.Run(workCtx) })
 	work.Go(func() error { return d.Authority.Run(workCtx) })
 	work.Go(func() error { return d.Authority.RunCoupling(workCtx) })
 

@@ -15,6 +15,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/config"
 	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/ledger/badgerstore"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/sequencer"
 	"github.com/mission-authority/mas/mission/authority"
 )
@@ -23,12 +24,13 @@ import (
 type Findings struct {
 	Store   *sequencer.Report // entries, tiles, rows, bodies and frames against each other
 	Derived authority.Report  // rows against the log and its evidence
+	Feeds   epoch.Report      // feed epochs and the pages of their map against the entries
 	Notes   []string          // damage that a start would heal or latch on
 }
 
 // Clean reports whether nothing was found.
 func (f *Findings) Clean() bool {
-	return f.Store.Clean() && len(f.Derived.Differences) == 0 && len(f.Notes) == 0
+	return f.Store.Clean() && len(f.Derived.Differences) == 0 && len(f.Feeds.Findings) == 0 && len(f.Notes) == 0
 }
 
 // Fsck checks a store that is nobody else's. It reads every octet of the files, then opens the store, which recovers it
@@ -104,6 +106,15 @@ func (d *Domain) derive(ctx context.Context, store *badgerstore.Store, verifier 
 		}
 		found.Notes = append(found.Notes, "rows cannot be derived: "+err.Error())
 	}
+	feeds, err := epoch.Check(ctx, view, d.o.Config.Issuer, d.o.Config.LogOrigin())
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		found.Notes = append(found.Notes, "feeds cannot be computed: "+err.Error())
+		return nil
+	}
+	found.Feeds = *feeds
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/cmd/internal/telemetry"
 	"github.com/mission-authority/mas/federation/peering"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/mission/authority"
 )
 
@@ -42,6 +43,11 @@ func (d *Domain) openServices() error {
 		Attended:  d.o.Attended, Peers: peers, Upstream: d.upstream, Receipts: d.Keys.Key(keys.Receipts).COSE(),
 		Now: d.o.Now, Logger: d.o.Logger,
 	})
+	if err != nil {
+		return err
+	}
+	d.epoch, err = epoch.New(epoch.Config{Issuer: c.Issuer, Origin: c.LogOrigin(), Log: d.Log,
+		Evidence: d.Keys.Key(keys.Evidence).COSE(), Now: d.o.Now, Logger: d.o.Logger})
 	if err != nil {
 		return err
 	}
