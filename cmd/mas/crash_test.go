@@ -35,30 +35,69 @@ const (
 	crashSample = 3
 	// crashPatience bounds a start.
 	crashPatience = 60 * time.Second
+	// crashLife rounds share a directory; then a new one begins, so that a round takes as long at the end as at the
+	// beginning. fsck reads all of it: it looks at the first rounds, at one in crashFsck, and at the end.
+	crashLife, crashFsck = 40, 5
 )
 
 // TestCrash kills the server again and again while 16 writers change missions, sometimes again while it recovers, and
-// shows after each round that nothing acknowledged was lost, that every checkpoint continues the one before it, and
-// that `mas fsck` derives the same rows from the log and its evidence.
+// shows after each round that nothing acknowledged was lost and that every checkpoint continues the one before it; and
+// every few rounds that `mas fsck` derives the same rows from the log and its evidence.
+//
+// Audit rows: 63.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	rounds := soak(200, 8)
-	c := newCrash(t)
-	for round := range rounds {
-		c.round(round)
-		if t.Failed() {
-			t.Fatalf("in round %d, seed %d", round, c.seed)
+	rounds := soak(1000, 8)
+	var all crashes
+	for done := 0; done < rounds; done += crashLife {
+		c := newCrash(t)
+		for round := range min(crashLife, rounds-done) {
+			c.round(round)
+			if t.Failed() {
+				t.Fatalf("in round %d, seed %d", done+round, c.seed)
+			}
+		}
+		c.finish()
+		all.add(c)
+		if rounds > crashLife {
+			t.Logf("%d rounds, %d changes acknowledged", min(rounds, done+crashLife), all.acknowledged)
 		}
 	}
-	c.finish()
-	say(t, "crash: rounds %d, acknowledged %d (min per round %d), killed in recovery %d, lost %d, checkpoints %d "+
-		"consistent, fsck differences %d", rounds, c.acknowledged, c.fewest, c.inRecovery, c.lost,
-		c.checkpoints.consistent, c.differences)
+	say(t, "crash: rounds %d in %d directories, acknowledged %d (min per round %d), killed in recovery %d, lost %d, "+
+		"checkpoints %d consistent, fsck %d times, differences %d", rounds, all.directories, all.acknowledged, all.fewest,
+		all.inRecovery, all.lost, all.consistent, len(all.fsck), all.differences)
 	say(t, "crash: missions %d, entries %d, unanswered requests found committed %d, missions and submissions compared %d",
-		c.missions(), c.checkpoints.last.Size, c.ahead, c.compared)
+		all.missions, all.entries, all.ahead, all.compared)
 	say(t, "crash: listening after kill median %v, max %v; ready median %v, max %v (ready waits for the next second); "+
-		"fsck median %v, last %v", median(c.listening), slices.Max(c.listening), median(c.ready), slices.Max(c.ready),
-		median(c.fsck), c.fsck[len(c.fsck)-1])
+		"fsck median %v, max %v", median(all.listening), slices.Max(all.listening), median(all.ready),
+		slices.Max(all.ready), median(all.fsck), slices.Max(all.fsck))
+}
+
+// crashes are the sums over several directories.
+type crashes struct {
+	acknowledged, fewest, inRecovery, lost, ahead, compared, differences int
+	directories, missions, consistent                                    int
+	entries                                                              uint64
+	listening, ready, fsck                                               []time.Duration
+}
+
+func (all *crashes) add(c *crash) {
+	if all.directories == 0 || c.fewest < all.fewest {
+		all.fewest = c.fewest
+	}
+	all.directories++
+	all.acknowledged += c.acknowledged
+	all.inRecovery += c.inRecovery
+	all.lost += c.lost
+	all.ahead += c.ahead
+	all.compared += c.compared
+	all.differences += c.differences
+	all.missions += c.missions()
+	all.consistent += c.checkpoints.consistent
+	all.entries += c.checkpoints.last.Size
+	all.listening = append(all.listening, c.listening...)
+	all.ready = append(all.ready, c.ready...)
+	all.fsck = append(all.fsck, c.fsck...)
 }
 
 // say prints a result line, whether or not the test is verbose.
@@ -199,7 +238,9 @@ func (c *crash) round(n int) {
 	case n%3 == 1:
 		c.killInRecovery(1)
 	}
-	c.check()
+	if n < 4 || n%crashFsck == 0 {
+		c.check()
+	}
 	if c.t.Failed() {
 		return
 	}
