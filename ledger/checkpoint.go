@@ -42,8 +42,20 @@ func (c Checkpoint) Text() string {
 	return fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))
 }
 
+// ErrEmptyRoot: a checkpoint of size 0 has another root than that of the empty tree. It wraps ErrCheckpoint.
+var ErrEmptyRoot = fmt.Errorf("%w: root of the empty tree", ErrCheckpoint)
+
 // parseCheckpointText is the strict inverse of Text.
 func parseCheckpointText(text string) (Checkpoint, error) {
+	c, err := parseCheckpointLines(text)
+	if err == nil && c.Size == 0 && c.Root != EmptyRoot {
+		return Checkpoint{}, ErrEmptyRoot
+	}
+	return c, err
+}
+
+// parseCheckpointLines is parseCheckpointText without the rule about the empty tree.
+func parseCheckpointLines(text string) (Checkpoint, error) {
 	lines := strings.Split(text, "\n")
 	if len(lines) != 4 || lines[3] != "" {
 		return Checkpoint{}, fmt.Errorf("%w: want three lines", ErrCheckpoint)
@@ -58,9 +70,6 @@ func parseCheckpointText(text string) (Checkpoint, error) {
 	root, err := parseHash64(lines[2])
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: root: %w", ErrCheckpoint, err)
-	}
-	if size == 0 && root != EmptyRoot {
-		return Checkpoint{}, fmt.Errorf("%w: root of the empty tree", ErrCheckpoint)
 	}
 	return Checkpoint{Origin: lines[0], Size: size, Root: root}, nil
 }
@@ -130,18 +139,32 @@ func noteError(err error) error {
 	return fmt.Errorf("%w: %w", ErrCheckpoint, err)
 }
 
+// claimedBy is what a note of the checkpoint form says. Nothing is verified, not even the root of an empty tree.
+func claimedBy(text []byte) (Checkpoint, error) {
+	n, err := splitNote(text)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	return parseCheckpointLines(n.Text)
+}
+
 // parseNote splits a note of the checkpoint form without verifying any signature.
 func parseNote(text []byte) (Checkpoint, *note.Note, error) {
-	if len(text) > MaxNoteSize {
-		return Checkpoint{}, nil, fmt.Errorf("%w: note of %d octets", ErrCheckpoint, len(text))
-	}
-	var unverified *note.UnverifiedNoteError
-	if _, err := note.Open(text, nil); !errors.As(err, &unverified) {
-		return Checkpoint{}, nil, fmt.Errorf("%w: %w", ErrCheckpoint, err)
-	}
-	c, err := parseCheckpointText(unverified.Note.Text)
+	n, err := splitNote(text)
 	if err != nil {
 		return Checkpoint{}, nil, err
 	}
-	return c, unverified.Note, nil
+	c, err := parseCheckpointText(n.Text)
+	return c, n, err
+}
+
+func splitNote(text []byte) (*note.Note, error) {
+	if len(text) > MaxNoteSize {
+		return nil, fmt.Errorf("%w: note of %d octets", ErrCheckpoint, len(text))
+	}
+	var unverified *note.UnverifiedNoteError
+	if _, err := note.Open(text, nil); !errors.As(err, &unverified) {
+		return nil, fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	}
+	return unverified.Note, nil
 }

@@ -169,6 +169,17 @@ func TestAddCheckpointRequests(t *testing.T) {
 		}
 	}
 	hash := base64.StdEncoding.EncodeToString(path[0][:])
+	// What only a witness can judge is well formed: it answers 422, not 400.
+	odd := ledger.Checkpoint{Origin: testOrigin, Root: testLeaf(0)}
+	for name, body := range map[string]string{
+		"path from 0":             "old 0\n" + hash + "\n\n" + string(text),
+		"path to itself":          "old 4\n" + hash + "\n\n" + string(text),
+		"root of the empty tree?": "old 0\n\n" + string(signText(t, odd.Text(), signer)),
+	} {
+		if _, err := ledger.ParseAddCheckpoint([]byte(body)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for name, body := range map[string]string{
 		"nothing":             "",
 		"no old line":         "\n" + string(text),
@@ -182,7 +193,6 @@ func TestAddCheckpointRequests(t *testing.T) {
 		"space after hash":    "old 3\n" + hash + " \n\n" + string(text),
 		"no blank line":       "old 3\n" + hash + "\n" + string(text),
 		"64 hashes":           "old 3\n" + strings.Repeat(hash+"\n", 64) + "\n" + string(text),
-		"path from 0":         "old 0\n" + hash + "\n\n" + string(text),
 		"old beyond size":     "old 5\n\n" + string(text),
 		"no checkpoint":       "old 3\n" + hash + "\n\n",
 		"unsigned checkpoint": "old 3\n" + hash + "\n\n" + c.Text(),
