@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // The encoding of a batch is what a frame of the commit point holds. Integers are big-endian and of fixed width, every
@@ -71,11 +74,14 @@ func (b *Batch) Cost() int {
 
 // Marshal encodes the batch without what is derived: no tiles, no leaf hashes, no subjects. It refuses a batch that
 // UnmarshalBatch would refuse for its shape; it does not parse the statements.
-func (b *Batch) Marshal() ([]byte, error) {
+func (b *Batch) Marshal() ([]byte, error) { return b.AppendMarshal(nil) }
+
+// AppendMarshal appends what Marshal returns to out.
+func (b *Batch) AppendMarshal(out []byte) ([]byte, error) {
 	if err := b.check(); err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, b.marshaledSize())
+	out = slices.Grow(out, b.marshaledSize())
 	out = appendHead(append(out, batchVersion), b.Head)
 	out = binary.BigEndian.AppendUint64(out, b.First)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(b.Entries)))
@@ -284,51 +290,110 @@ func (d *batchDecoder) uint64() uint64 {
 	return 0
 }
 
-// KVs is everything the queryable store holds of the batch, see the keyspace. Entries must carry their derived fields
-// and Tiles every tile the batch completes. Keys are fresh; values may alias the batch.
+// KVs is everything the queryable store holds of the batch, see the keyspace, in key order. Entries must carry their
+// derived fields and Tiles every tile the batch completes. Keys are fresh; values may alias the batch.
 func (b *Batch) KVs() []KV {
-	marks := b.feedMarks()
-	kvs := make([]KV, 0, 4*len(b.Entries)+2*len(b.Rows)+len(b.Bodies)+len(b.Tiles)+2)
-	for i := range b.Entries {
-		e, index := &b.Entries[i], b.First+uint64(i)
-		at := MarshalIndex(index)
-		kvs = append(kvs,
-			KV{EntryKey(index), e.Raw},
-			KV{DedupKeyOf(e.Dedup), at},
-			KV{LeafKey(e.Leaf), at},
-			KV{FeedKey(e.Subject, index), marks[index]})
+	w := kvWriter{
+		kvs: make([]KV, 0, 4*len(b.Entries)+2*len(b.Rows)+len(b.Bodies)+len(b.Tiles)+2),
+		buf: make([]byte, 0, b.kvOctets()),
 	}
-	for i := range b.Rows {
-		r := b.Rows[i]
-		sum := RowHash(r)
-		kvs = append(kvs, KV{RowKey(r.Key), MarshalRow(r)}, KV{RowHashKey(r.Key), sum[:]})
-	}
-	for i := range b.Bodies {
-		kvs = append(kvs, KV{BodyKey(b.Bodies[i].Digest), b.Bodies[i].Sealed})
-	}
-	for _, t := range b.Tiles {
-		kvs = append(kvs, KV{TileKey(t.Level, t.Index), t.Hashes})
-	}
+	w.each(len(b.Bodies), func(i int) {
+		w.put(append(append(w.buf, PrefixBody), b.Bodies[i].Digest[:]...), b.Bodies[i].Sealed)
+	})
 	if n := uint64(len(b.Entries)); n > 0 {
 		row := CommitRow{First: b.First, Count: n, At: b.Head.At, Seq: b.Head.Seq}
-		kvs = append(kvs, KV{CommitKey(b.First), row.Marshal()})
+		w.put(binary.BigEndian.AppendUint64(append(w.buf, PrefixCommit), b.First), row.Marshal())
 	}
-	return append(kvs, KV{HeadKey(), MarshalHead(b.Head, b.Checkpoint)})
+	b.index(&w, PrefixDedup, func(e *BatchEntry) *Hash { return &e.Dedup })
+	for i := range b.Entries {
+		w.put(binary.BigEndian.AppendUint64(append(w.buf, PrefixEntry), b.First+uint64(i)), b.Entries[i].Raw)
+	}
+	b.feed(&w)
+	w.each(len(b.Rows), func(i int) {
+		sum := RowHash(b.Rows[i])
+		value := w.value(sum[:])
+		w.put(append(append(w.buf, PrefixRowHash), b.Rows[i].Key...), value)
+	})
+	b.index(&w, PrefixLeaf, func(e *BatchEntry) *Hash { return &e.Leaf })
+	w.put(append(append(w.buf, PrefixMeta), headName...), MarshalHead(b.Head, b.Checkpoint))
+	w.each(len(b.Rows), func(i int) {
+		r := b.Rows[i]
+		start := len(w.buf)
+		w.buf = append(appendRowHeader(w.buf, r), r.Value...)
+		value := w.buf[start:len(w.buf):len(w.buf)]
+		w.put(append(append(w.buf, PrefixRow), r.Key...), value)
+	})
+	w.each(len(b.Tiles), func(i int) {
+		t := &b.Tiles[i]
+		w.put(binary.BigEndian.AppendUint64(append(w.buf, PrefixTile, byte(t.Level)), t.Index), t.Hashes)
+	})
+	return w.kvs
 }
 
-// feedMarks collects, for each entry of the batch that justifies rows of it, their marks.
-func (b *Batch) feedMarks() map[uint64][]byte {
-	var marks map[uint64][]byte
+// kvOctets is at most what KVs writes that is not in the batch already.
+func (b *Batch) kvOctets() int {
+	n := 64 + 33*len(b.Bodies) + 10*len(b.Tiles) + len(b.Entries)*(9+2*(1+truncated+8)+1+truncated+8)
 	for i := range b.Rows {
-		r := &b.Rows[i]
-		if !r.Justified || r.JustifiedBy < b.First {
-			continue // an entry of an earlier batch: its feed key is written and stays as it is
-		}
-		if marks == nil {
-			marks = make(map[uint64][]byte)
-		}
-		mark := FeedMark(r.Key)
-		marks[r.JustifiedBy] = append(marks[r.JustifiedBy], mark[:]...)
+		n += 2*(1+len(b.Rows[i].Key)) + HashSize + rowHeader + len(b.Rows[i].Value) + FeedMarkSize
 	}
-	return marks
+	return n
+}
+
+// index writes a truncated index key for each entry.
+func (b *Batch) index(w *kvWriter, prefix byte, of func(*BatchEntry) *Hash) {
+	w.each(len(b.Entries), func(i int) {
+		at := len(w.buf)
+		w.buf = binary.BigEndian.AppendUint64(w.buf, b.First+uint64(i))
+		value := w.buf[at:len(w.buf):len(w.buf)]
+		w.put(append(append(w.buf, prefix), of(&b.Entries[i])[:truncated]...), value)
+	})
+}
+
+// feed writes the feed key of each entry with the marks of the rows that it justifies. A row that an entry of an
+// earlier batch justifies leaves no mark: that feed key is written and stays as it is.
+func (b *Batch) feed(w *kvWriter) {
+	marks := make([][]byte, len(b.Entries))
+	for i := range b.Rows {
+		if r := &b.Rows[i]; r.Justified && r.JustifiedBy >= b.First && r.JustifiedBy < b.Head.Size {
+			mark, m := FeedMark(r.Key), &marks[r.JustifiedBy-b.First]
+			if *m == nil {
+				*m = w.value(mark[:])
+			} else {
+				*m = append(*m, mark[:]...) // its capacity is its length: this moves it
+			}
+		}
+	}
+	w.each(len(b.Entries), func(i int) {
+		sum := sha256.Sum256([]byte(b.Entries[i].Subject))
+		key := append(append(w.buf, PrefixFeed), sum[:truncated]...)
+		w.put(binary.BigEndian.AppendUint64(key, b.First+uint64(i)), marks[i])
+	})
+}
+
+// kvWriter collects keys and values. Keys stand in buf, one behind the other.
+type kvWriter struct {
+	kvs []KV
+	buf []byte
+}
+
+// put adds the key that was appended to buf, which becomes buf.
+func (w *kvWriter) put(buf, value []byte) {
+	w.kvs = append(w.kvs, KV{buf[len(w.buf):len(buf):len(buf)], value})
+	w.buf = buf
+}
+
+// value copies a value into buf.
+func (w *kvWriter) value(v []byte) []byte {
+	at := len(w.buf)
+	w.buf = append(w.buf, v...)
+	return w.buf[at:len(w.buf):len(w.buf)]
+}
+
+// each calls put for 0..n-1 and sorts what that added.
+func (w *kvWriter) each(n int, put func(i int)) {
+	from := len(w.kvs)
+	for i := range n {
+		put(i)
+	}
+	slices.SortFunc(w.kvs[from:], func(a, b KV) int { return bytes.Compare(a.Key, b.Key) })
 }

@@ -109,7 +109,9 @@ func RowHashKey(key string) []byte { return append([]byte{PrefixRowHash}, key...
 func BodyKey(digest Hash) []byte { return append([]byte{PrefixBody}, digest[:]...) }
 
 // HeadKey is the key of the head.
-func HeadKey() []byte { return append([]byte{PrefixMeta}, "head"...) }
+func HeadKey() []byte { return append([]byte{PrefixMeta}, headName...) }
+
+const headName = "head"
 
 func indexKey(prefix byte, index uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefix}, index)

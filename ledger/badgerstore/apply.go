@@ -6,42 +6,42 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/journal"
 )
 
-// Apply makes b durable as one frame of the journal and then visible. Errors besides ErrOutcomeUnknown say that
-// nothing was written: ErrConflict if expect is not the head, ErrTooLarge, ErrUnavailable for want of space or after a
-// failure, ErrIntegrity behind a closed latch, or the error of ctx, which is looked at once, before anything is
-// written.
+// Apply makes b durable as one frame of the journal and then visible. Badger gets it later, see behind; if Badger is
+// too far behind, Apply waits. Errors besides ErrOutcomeUnknown say that nothing was written: ErrConflict if expect is
+// not the head, ErrTooLarge, ErrUnavailable for want of space or after a failure, ErrIntegrity behind a closed latch, or
+// the error of ctx, which is not looked at any more once something is written.
 func (s *Store) Apply(ctx context.Context, b *ledger.Batch, expect ledger.Head) error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	if err := s.applicable(ctx, b, expect); err != nil {
 		return err
 	}
-	payload, err := b.Marshal()
+	if err := s.behind.wait(ctx); err != nil {
+		return err
+	}
+	payload, err := b.AppendMarshal(s.payload[:0])
 	if err != nil {
 		return err
 	}
-	txn, err := newTxn(s.db, b)
-	if err != nil {
-		return err
+	s.payload = payload
+	l := newLayer(b)
+	if int64(l.size) > s.db.MaxBatchSize() || int64(len(l.kvs)) > s.db.MaxBatchCount() {
+		return fmt.Errorf("badgerstore: batch %d: %w", b.Head.Seq, ledger.ErrTooLarge)
 	}
-	defer txn.Discard()
 	if err := s.admit(len(payload)); err != nil {
 		return err
 	}
 	if err := s.commit(payload); err != nil {
 		return err
 	}
-	if err := stepApply.Do(func() error { return txn.CommitAt(b.Head.Seq, nil) }); err != nil {
-		return s.fail("applying a durable frame failed", fmt.Errorf("badgerstore: %w: %w", ledger.ErrOutcomeUnknown, err))
-	}
-	s.show(b.Head)
-	s.space.written()
+	s.behind.add(l)
+	s.mu.Lock()
+	s.head = b.Head
+	s.mu.Unlock()
 	s.grown += int64(len(payload))
 	return nil
 }
@@ -49,11 +49,11 @@ func (s *Store) Apply(ctx context.Context, b *ledger.Batch, expect ledger.Head) 
 // applicable checks everything about b that does not need the disk.
 func (s *Store) applicable(ctx context.Context, b *ledger.Batch, expect ledger.Head) error {
 	s.mu.Lock()
-	head, closing := s.head, s.closing
+	head := s.head
 	s.mu.Unlock()
 	failed, damage := s.failed.Load(), s.damage.Load()
 	switch {
-	case closing:
+	case s.closing.Load():
 		return fmt.Errorf("badgerstore: closed: %w", ledger.ErrUnavailable)
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -71,21 +71,6 @@ func (s *Store) applicable(ctx context.Context, b *ledger.Batch, expect ledger.H
 		return fmt.Errorf("badgerstore: batch of %d entries and cost %d: %w", len(b.Entries), b.Cost(), ledger.ErrTooLarge)
 	}
 	return nil
-}
-
-// newTxn puts what b leaves in the view into a transaction, which refuses it if it is too large.
-func newTxn(db *badger.DB, b *ledger.Batch) (*badger.Txn, error) {
-	txn := db.NewTransactionAt(b.Head.Seq, true)
-	for _, kv := range b.KVs() {
-		if err := txn.SetEntry(badger.NewEntry(kv.Key, kv.Value)); err != nil {
-			txn.Discard()
-			if errors.Is(err, badger.ErrTxnTooBig) {
-				err = ledger.ErrTooLarge
-			}
-			return nil, fmt.Errorf("badgerstore: batch %d: %w", b.Head.Seq, err)
-		}
-	}
-	return txn, nil
 }
 
 // admit makes sure that there is space for a frame of n octets and what Badger makes of it.
@@ -120,17 +105,9 @@ func (s *Store) fail(message string, err error) error {
 	return err
 }
 
-// show makes the batch with this head visible.
-func (s *Store) show(head ledger.Head) {
-	s.mu.Lock()
-	s.head = head
-	s.setDiscard()
-	s.mu.Unlock()
-}
-
 // setDiscard lets Badger drop versions that no snapshot can see. The caller holds mu.
 func (s *Store) setDiscard() {
-	oldest := s.head.Seq
+	oldest := s.behind.applied.Load()
 	for seq := range s.open {
 		oldest = min(oldest, seq)
 	}

@@ -42,6 +42,9 @@ func SetAttempts(t testing.TB, dir string, n uint32) {
 	}
 }
 
+// Settle waits until Badger has caught up with the journal.
+func Settle(s *Store) error { return s.behind.settle() }
+
 // BlockBadger makes every following transaction of Badger fail.
 func BlockBadger(s *Store) {
 	if err := s.db.Close(); err != nil {

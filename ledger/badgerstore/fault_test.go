@@ -1,11 +1,13 @@
 package badgerstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/badgerstore"
@@ -130,27 +132,45 @@ func (r *faultRun) check(t *testing.T, s *badgerstore.Store) {
 	r.acked, r.tried, r.stops, r.wanted = head.Seq, head.Seq, len(s.Stops().Pending()), len(s.Stops().Pending())
 }
 
-// TestFailedApplyOfADurableFrame: the frame is durable, Badger fails. The store is poisoned, and the batch is there
-// after the next start.
+// TestFailedApplyOfADurableFrame: the frame is durable and acknowledged, Badger fails. The batch stays readable, the
+// store takes no more, and after the next start the batch is there.
 func TestFailedApplyOfADurableFrame(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, small())
 	w := newWriter(t, s)
 	w.write(s, 3)
 	badgerstore.BlockBadger(s)
-	expect := w.chain.Head
 	b := w.batch(s, 1)
-	if err := s.Apply(t.Context(), b, expect); !errors.Is(err, ledger.ErrOutcomeUnknown) {
-		t.Fatalf("Apply = %v, want ErrOutcomeUnknown", err)
+	expect := s.Head()
+	if err := s.Apply(t.Context(), b, expect); err != nil {
+		t.Fatalf("Apply = %v: the frame is durable", err)
 	}
-	if s.Head().Seq != 3 {
+	if err := badgerstore.Settle(s); err == nil {
+		t.Error("writing to a blocked Badger succeeds")
+	}
+	for s.Health().Write == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if s.Head().Seq != 4 {
 		t.Errorf("the head is frame %d", s.Head().Seq)
 	}
-	err := s.Apply(t.Context(), b, expect)
+	snap, err := s.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range b.KVs() {
+		if got, err := snap.Get(kv.Key); err != nil || !bytes.Equal(got, kv.Value) {
+			t.Fatalf("key %q of an acknowledged batch: %d octets, %v", kv.Key, len(got), err)
+		}
+	}
+	snap.Close()
+	next := w.batch(s, 1)
+	err = s.Apply(t.Context(), next, b.Head)
 	if !errors.Is(err, ledger.ErrUnavailable) || errors.Is(err, ledger.ErrOutcomeUnknown) {
 		t.Errorf("the next Apply = %v, want ErrUnavailable alone", err)
 	}
 	_ = s.Close()
+	w.chain.Head = b.Head
 	s = w.reopen(dir, small())
 	if s.Recovery().Replayed != 1 {
 		t.Errorf("recovery: %+v", s.Recovery())

@@ -14,13 +14,16 @@ import (
 
 // Badger's own Sync covers the logs it is writing, not those it has just left. Flush syncs the files themselves.
 
-// Flush makes Badger's files durable and records the frame they cover, from which a start after a loss of power
-// replays.
+// Flush waits until Badger holds every frame, makes its files durable and records the frame they cover, from which a
+// start after a loss of power replays.
 func (s *Store) Flush() error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	if s.db == nil || s.journal == nil {
 		return errClosed()
+	}
+	if err := s.behind.settle(); err != nil {
+		return fmt.Errorf("badgerstore: flush: %w", err)
 	}
 	return s.flush()
 }
@@ -41,7 +44,7 @@ func (s *Store) flush() error {
 	if s.noFlush {
 		return errors.New("badgerstore: an earlier sync failed; what it lost cannot be synced any more")
 	}
-	seq := s.head.Seq
+	seq := s.behind.applied.Load()
 	if err := stepFlush.Do(func() error { return syncLogs(s.path(badgerDir)) }); err != nil {
 		s.noFlush = true
 		return fmt.Errorf("badgerstore: flush: %w", err)

@@ -92,13 +92,16 @@ func (w *writer) batch(s *badgerstore.Store, entries int) *ledger.Batch {
 	return w.chain.Next(rows, bodies, list...)
 }
 
-// write applies n batches.
+// write applies n batches and waits until Badger has them, so that a copy of the files is one of a moment.
 func (w *writer) write(s *badgerstore.Store, n int) {
 	w.t.Helper()
 	for range n {
 		if err := w.try(s); err != nil {
 			w.t.Fatalf("Apply: %v", err)
 		}
+	}
+	if err := badgerstore.Settle(s); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

@@ -91,7 +91,7 @@ func (s *Store) replay(from uint64) error {
 		if err := s.space.makeRoom(); err != nil {
 			return errors.Join(fmt.Errorf("badgerstore: no space to replay: %w: %w", ledger.ErrUnavailable, err), w.wait())
 		}
-		if err := w.write(b); err != nil {
+		if err := w.write(newLayer(b)); err != nil {
 			return errors.Join(err, w.wait())
 		}
 		s.space.written()
@@ -118,7 +118,7 @@ func (s *Store) base(from uint64) (*ledger.Edge, error) {
 	edge, err := ledger.LoadEdge(before.Head.Size,
 		func(level int, index uint64) ([]byte, error) { return s.get(ledger.TileKey(level, index), seq) },
 		func(index uint64) (ledger.Hash, error) {
-			raw, err := s.get(ledger.EntryKey(index), seq)
+			raw, err := s.entry(index, seq)
 			return ledger.HashLeaf(raw), err
 		})
 	if err != nil {
@@ -145,7 +145,7 @@ func extend(edge *ledger.Edge, b *ledger.Batch) error {
 	return nil
 }
 
-// A replayWriter commits batches to Badger, some at a time, in order.
+// A replayWriter commits layers to Badger, some at a time, in order.
 type replayWriter struct {
 	db      *badger.DB
 	pending sync.WaitGroup
@@ -154,8 +154,8 @@ type replayWriter struct {
 	failed  error
 }
 
-func (w *replayWriter) write(b *ledger.Batch) error {
-	txn, err := newTxn(w.db, b)
+func (w *replayWriter) write(l *layer) error {
+	txn, err := l.transaction(w.db)
 	if err != nil {
 		return err
 	}
@@ -164,15 +164,20 @@ func (w *replayWriter) write(b *ledger.Batch) error {
 	}
 	w.slots <- struct{}{}
 	w.pending.Add(1)
-	return txn.CommitAt(b.Head.Seq, func(err error) {
+	err = txn.CommitAt(l.seq, func(err error) {
 		if err != nil {
 			w.mu.Lock()
-			w.failed = errors.Join(w.failed, fmt.Errorf("badgerstore: batch %d: %w", b.Head.Seq, err))
+			w.failed = errors.Join(w.failed, fmt.Errorf("badgerstore: batch %d: %w", l.seq, err))
 			w.mu.Unlock()
 		}
 		<-w.slots
 		w.pending.Done()
 	})
+	if err != nil { // then nobody calls back
+		<-w.slots
+		w.pending.Done()
+	}
+	return err
 }
 
 func (w *replayWriter) wait() error {

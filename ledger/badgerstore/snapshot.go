@@ -2,9 +2,11 @@ package badgerstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
@@ -14,22 +16,27 @@ import (
 
 // Snapshot opens a view of everything applied.
 func (s *Store) Snapshot() (ledger.Snapshot, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return nil, errClosed()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.open[s.head.Seq]++
-	return &snapshot{store: s, seq: s.head.Seq}, nil
+	v := &snapshot{store: s, seq: s.head.Seq}
+	if s.behind.applied.Load() < v.seq {
+		v.layers = s.behind.pending() // all of them: none above the head is added without mu
+	}
+	return v, nil
 }
 
 func errClosed() error { return fmt.Errorf("badgerstore: closed: %w", ledger.ErrUnavailable) }
 
 // snapshot shows the frames up to seq. It is safe for concurrent use.
 type snapshot struct {
-	store *Store
-	seq   uint64
-	once  sync.Once
+	store  *Store
+	seq    uint64
+	layers []*layer // what Badger lacked when the snapshot was opened, and maybe newer ones
+	once   sync.Once
 }
 
 func (v *snapshot) Close() {
@@ -43,6 +50,18 @@ func (v *snapshot) Close() {
 	})
 }
 
+// above returns the layers of the view that Badger may not hold yet.
+func (v *snapshot) above() []*layer {
+	if len(v.layers) == 0 || v.store.behind.applied.Load() >= v.seq {
+		return nil
+	}
+	n := len(v.layers)
+	for n > 0 && v.layers[n-1].seq > v.seq {
+		n--
+	}
+	return v.layers[:n]
+}
+
 // Get returns the value of key. It tells a value that is damaged, with ErrIntegrity, from one that is absent; of a
 // damaged table block, whose keys look absent, see the package comment.
 func (v *snapshot) Get(key []byte) ([]byte, error) {
@@ -50,7 +69,18 @@ func (v *snapshot) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer v.store.end()
-	value, err := v.store.get(key, v.seq)
+	for _, l := range slices.Backward(v.above()) {
+		if i, ok := l.find(key); ok {
+			return l.kvs[i].Value, nil
+		}
+	}
+	var value []byte
+	var err error
+	if len(key) == 9 && key[0] == ledger.PrefixEntry {
+		value, err = v.store.entry(binary.BigEndian.Uint64(key[1:]), v.seq)
+	} else {
+		value, err = v.store.get(key, v.seq)
+	}
 	if errors.Is(err, ledger.ErrIntegrity) {
 		v.store.damaged(err)
 	}
@@ -66,23 +96,63 @@ func (v *snapshot) Iterate(prefix, start []byte) iter.Seq2[ledger.KV, error] {
 			return
 		}
 		defer s.end()
-		it, err := s.iterate(v.seq, prefix, start)
+		over := overlaid(v.above(), prefix, start)
+		stored, err := s.iterate(v.seq, prefix, start)
 		if err != nil {
 			s.damaged(err)
 			yield(ledger.KV{}, err)
 			return
 		}
-		defer it.close()
-		for {
-			kv, ok, err := it.next()
+		defer stored.close()
+		for kv, err := range merged(over, stored.all()) {
 			if err != nil {
 				s.damaged(err)
 			}
-			if err == nil && !ok || !yield(kv, err) || err != nil {
+			if !yield(kv, err) || err != nil {
 				return
 			}
-			if s.isClosing() {
+			if s.closing.Load() {
 				yield(ledger.KV{}, errClosed())
+				return
+			}
+		}
+	}
+}
+
+// overlaid returns what layers hold of a prefix from start on, the newest value of each key, in key order.
+func overlaid(layers []*layer, prefix, start []byte) []ledger.KV {
+	var over []ledger.KV
+	for _, l := range slices.Backward(layers) {
+		over = append(over, l.within(prefix, start)...)
+	}
+	compare := func(a, b ledger.KV) int { return bytes.Compare(a.Key, b.Key) }
+	slices.SortStableFunc(over, compare) // of equal keys the newest comes first
+	return slices.CompactFunc(over, func(a, b ledger.KV) bool { return bytes.Equal(a.Key, b.Key) })
+}
+
+// merged yields both in key order; of equal keys that of over.
+func merged(over []ledger.KV, stored iter.Seq2[ledger.KV, error]) iter.Seq2[ledger.KV, error] {
+	return func(yield func(ledger.KV, error) bool) {
+		for kv, err := range stored {
+			if err != nil {
+				yield(ledger.KV{}, err)
+				return
+			}
+			for len(over) > 0 && bytes.Compare(over[0].Key, kv.Key) < 0 {
+				if !yield(over[0], nil) {
+					return
+				}
+				over = over[1:]
+			}
+			if len(over) > 0 && bytes.Equal(over[0].Key, kv.Key) {
+				kv, over = over[0], over[1:]
+			}
+			if !yield(kv, nil) {
+				return
+			}
+		}
+		for _, kv := range over {
+			if !yield(kv, nil) {
 				return
 			}
 		}
@@ -91,28 +161,15 @@ func (v *snapshot) Iterate(prefix, start []byte) iter.Seq2[ledger.KV, error] {
 
 // begin and end bracket a read, so that Close does not take the memory maps from under it.
 func (s *Store) begin() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
+	s.readers.Add(1)
+	if s.closing.Load() {
+		s.readers.Add(-1)
 		return errClosed()
 	}
-	s.readers++
 	return nil
 }
 
-func (s *Store) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.readers--; s.readers == 0 {
-		s.idle.Broadcast()
-	}
-}
-
-func (s *Store) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
+func (s *Store) end() { s.readers.Add(-1) }
 
 // damaged closes the integrity latch and has the view rebuilt at the next start.
 func (s *Store) damaged(err error) {
@@ -187,37 +244,66 @@ func itemValue(item *badger.Item) ([]byte, error) {
 	return value, nil
 }
 
-// An iterator steps through one prefix.
+// entry reads the entry at index out of the value that holds it.
+func (s *Store) entry(index, seq uint64) ([]byte, error) {
+	it, err := s.iterate(seq, []byte{ledger.PrefixEntry}, ledger.EntryKey(index))
+	if err != nil {
+		return nil, err
+	}
+	defer it.close()
+	kv, ok, err := it.next()
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, ledger.ErrNotFound
+	}
+	p, err := parsePacked(kv)
+	if err != nil {
+		return nil, err
+	}
+	return p.get(index)
+}
+
+// An iterator steps through one prefix as Badger holds it.
 type iterator struct {
 	store  *Store
 	txn    *badger.Txn
 	it     *badger.Iterator
-	prefix []byte
+	prefix []byte // of the keys that are asked for
+	within []byte // of the keys that may hold them
+	start  []byte
 	begun  bool
 }
 
+// iterate steps through a prefix from start on. A prefix of entries is stepped through from the value on that holds the
+// one at start, see packed.
 func (s *Store) iterate(seq uint64, prefix, start []byte) (*iterator, error) {
-	it := &iterator{store: s, prefix: bytes.Clone(prefix)}
 	if bytes.Compare(start, prefix) < 0 {
 		start = prefix
+	}
+	it := &iterator{store: s, prefix: bytes.Clone(prefix), start: bytes.Clone(start), within: bytes.Clone(prefix)}
+	if len(prefix) > 1 && prefix[0] == ledger.PrefixEntry {
+		it.within = it.within[:1]
 	}
 	err := s.read(func() error {
 		it.txn = s.db.NewTransactionAt(seq, false)
 		// Values are not prefetched: Badger does that in goroutines, where a panic could not be caught.
-		it.it = it.txn.NewIterator(badger.IteratorOptions{Prefix: it.prefix})
+		it.it = it.txn.NewIterator(badger.IteratorOptions{Prefix: it.within})
 		it.it.Seek(start)
 		return nil
 	})
 	return it, err
 }
 
+// next returns the next key of Badger.
 func (it *iterator) next() (kv ledger.KV, ok bool, err error) {
 	err = it.store.read(func() error {
 		if it.begun {
 			it.it.Next()
 		}
 		it.begun = true
-		if ok = it.it.ValidForPrefix(it.prefix); !ok {
+		if ok = it.it.ValidForPrefix(it.within); !ok {
 			return nil
 		}
 		item := it.it.Item()
@@ -226,6 +312,50 @@ func (it *iterator) next() (kv ledger.KV, ok bool, err error) {
 		return err
 	})
 	return kv, ok, err
+}
+
+// all yields the keys of the view: Badger's own, and entries one by one.
+func (it *iterator) all() iter.Seq2[ledger.KV, error] {
+	return func(yield func(ledger.KV, error) bool) {
+		for {
+			kv, ok, err := it.next()
+			switch {
+			case err != nil:
+				yield(ledger.KV{}, err)
+				return
+			case !ok:
+				return
+			case kv.Key[0] != ledger.PrefixEntry:
+				if !yield(kv, nil) {
+					return
+				}
+				continue
+			}
+			if more := it.unpack(kv, yield); !more {
+				return
+			}
+		}
+	}
+}
+
+// unpack yields the entries in a value that lie in the range.
+func (it *iterator) unpack(kv ledger.KV, yield func(ledger.KV, error) bool) bool {
+	p, err := parsePacked(kv)
+	if err != nil {
+		yield(ledger.KV{}, err)
+		return false
+	}
+	for i, raw := range p.entries {
+		key := ledger.EntryKey(p.first + uint64(i))
+		switch {
+		case bytes.Compare(key, it.start) < 0:
+		case !bytes.HasPrefix(key, it.prefix):
+			return false
+		case !yield(ledger.KV{Key: key, Value: raw}, nil):
+			return false
+		}
+	}
+	return true
 }
 
 func (it *iterator) close() {

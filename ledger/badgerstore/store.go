@@ -1,9 +1,9 @@
 // Package badgerstore is the embedded engine: a ledger.Store over a journal of our own and Badger.
 //
-// The journal is the commit point. Apply appends the encoded batch as one frame, synced, and only then writes the
-// batch's keys to Badger, in one transaction whose version is the number of the frame and which is not synced. Badger
-// is a view of the journal that can be searched: a tail that it lost is replayed, and a Badger that is damaged or gone
-// is rebuilt whole. Open compares the two. A journal that ends before what Badger holds, or that tells another
+// The journal is the commit point. Apply appends the encoded batch as one frame, synced. After that the batch's keys are
+// written to Badger, in one transaction whose version is the number of the frame and which is not synced; until it is
+// there, readers find it in memory (behind.go). Badger is a view of the journal that can be searched: a tail that it
+// lost is replayed, and a Badger that is damaged or gone is rebuilt whole. Open compares the two. A journal that ends before what Badger holds, or that tells another
 // history, is a rollback; one that is damaged cannot be trusted either: then the Store opens with its integrity latch
 // closed, serves reads at Badger's head and applies nothing.
 //
@@ -153,27 +153,28 @@ type Store struct {
 	failed   atomic.Pointer[ledger.Latch] // write latch, see Health
 	panicked atomic.Bool                  // a panic in Badger was caught: it may hold locks for ever
 
+	behind  *behind      // what Badger does not hold yet
+	closing atomic.Bool  // no reads and writes begin any more
+	readers atomic.Int64 // reads in progress
+
 	applyMu sync.Mutex // serialises Apply, Flush and the end of Close; guards what follows
 	state   *stateFile
+	payload []byte    // of the last frame, for its space
 	grown   int64     // octets of frames since the last flush
 	flushed time.Time // last flush
 	noFlush bool      // a sync of Badger's files failed: they cannot become durable any more
 
-	mu      sync.Mutex // guards what follows; taken after applyMu
-	head    ledger.Head
-	open    map[uint64]int // snapshots by the frame they show
-	readers int            // reads in progress
-	idle    *sync.Cond     // signals readers == 0
-	closing bool
+	mu   sync.Mutex // guards what follows; taken after applyMu
+	head ledger.Head
+	open map[uint64]int // snapshots by the frame they show
 }
 
 var _ ledger.Store = (*Store)(nil)
 
 // Open opens the store in dir, makes it if there is none, and recovers. ErrLocked if another process has it.
 func Open(dir string, opt Options) (*Store, error) {
-	s := &Store{dir: dir, opt: opt.withDefaults(), open: make(map[uint64]int)}
+	s := &Store{dir: dir, opt: opt.withDefaults(), open: make(map[uint64]int), behind: newBehind()}
 	s.log = s.opt.Logger.With(slog.String("component", "badgerstore"))
-	s.idle = sync.NewCond(&s.mu)
 	if err := s.start(); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
@@ -210,6 +211,11 @@ func (s *Store) start() (err error) {
 	}
 	if s.stops, err = openStops(s.opt.FS, s.path("stops"), s.opt.identity("stops")); err != nil {
 		return err
+	}
+	s.behind.applied.Store(s.head.Seq)
+	if s.journal != nil {
+		s.behind.done = make(chan struct{})
+		go s.write() // Close ends it
 	}
 	return nil
 }
@@ -258,16 +264,12 @@ func (s *Store) latch(code string, err error) {
 // Close waits for reads in progress, makes everything durable and closes the store. Snapshots answer with errors
 // afterwards.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closing {
-		s.mu.Unlock()
+	if s.closing.Swap(true) {
 		return nil
 	}
-	s.closing = true
-	for s.readers > 0 {
-		s.idle.Wait()
+	for s.readers.Load() > 0 {
+		time.Sleep(time.Millisecond)
 	}
-	s.mu.Unlock()
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	return s.stop()
@@ -277,6 +279,7 @@ func (s *Store) Close() error {
 func (s *Store) stop() error {
 	var errs []error
 	abandoned := false
+	s.behind.drain()
 	if s.db != nil {
 		err := s.closeBadger()
 		abandoned = errors.Is(err, errAbandoned)

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"strings"
 	"time"
 )
@@ -64,8 +65,20 @@ func child(ctx context.Context, args []string) error {
 	flags.DurationVar(&s.Age, "age", 5*time.Millisecond, "Tessera: batch age")
 	flags.Float64Var(&s.Rate, "rate", 0, "open loop: operations offered per second; 0: closed loop")
 	flags.IntVar(&s.Entries, "entries", 0, "entries to write")
+	profile := flags.String("cpuprofile", "", "file for a profile of the processor time")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
+	}
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	m, err := subject(ctx, s)
 	if err != nil {
