@@ -110,6 +110,7 @@ type behind struct {
 	failed  error         // writing to Badger failed: nothing is written any more
 	done    chan struct{} // closed when write has returned; nil before it runs
 	applied atomic.Uint64 // frames up to here are in Badger
+	hold    sync.Mutex    // held while writing: tests stop it here
 }
 
 func newBehind() *behind {
@@ -211,6 +212,8 @@ func (s *Store) write() {
 
 // writeLayers commits layers in order and waits until all are in Badger.
 func (s *Store) writeLayers(layers []*layer) error {
+	s.behind.hold.Lock()
+	defer s.behind.hold.Unlock()
 	w := replayWriter{db: s.db}
 	for _, l := range layers {
 		if err := w.write(l); err != nil {

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"testing"
 
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/journal"
 )
 
@@ -63,3 +64,24 @@ func OpenStops(fsys journal.FS, dir string) (*Stops, error) { return openStops(f
 
 // Close closes an emergency-stop journal that was opened alone.
 func (s *Stops) Close() error { return s.close() }
+
+// PackEntries and ParsePacked are the codec of the entries of a frame.
+var PackEntries = packEntries
+
+// ParsePacked reads what PackEntries wrote.
+func ParsePacked(kv ledger.KV) (first uint64, entries [][]byte, err error) {
+	p, err := parsePacked(kv)
+	return p.first, p.entries, err
+}
+
+// MaxBehind is how many frames Badger may lack.
+const MaxBehind = maxBehind
+
+// Behind is how many frames Badger lacks.
+func Behind(s *Store) int { return len(s.behind.pending()) }
+
+// HoldBadger keeps frames from being written to Badger until release is called.
+func HoldBadger(s *Store) (release func()) {
+	s.behind.hold.Lock()
+	return s.behind.hold.Unlock
+}

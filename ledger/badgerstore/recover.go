@@ -109,6 +109,8 @@ func (s *Store) openWith(found *inspection, was state) error {
 	reason := found.damage
 	switch {
 	case reason != "":
+	case was.older:
+		reason = "it is of an older format"
 	case was.rebuild:
 		reason = "damage was found while it was open"
 	case was.attempts >= maxAttempts:

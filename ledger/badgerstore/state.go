@@ -16,10 +16,14 @@ import (
 
 // The state file says how far Badger can be trusted. It has two sectors that are written in turn, so a crash leaves the
 // older one; losing both costs a full replay of the journal and nothing else.
+//
+// Its version is that of the whole view. Format 2 holds the entries of a frame in one value (packed.go); in format 1
+// each had a key of its own. An older view is rebuilt from the journal, whose format has not changed; a newer one is
+// refused.
 const (
 	stateName    = "state"
 	stateSector  = 512
-	stateVersion = 1
+	stateVersion = 2
 	stateUsed    = 8 + 4 + 5*8 + 4 + 4 + 16 + 4
 )
 
@@ -38,7 +42,11 @@ type state struct {
 	clean    bool     // closed in order
 	rebuild  bool     // Badger was found damaged: rebuild it at the next start
 	boot     [16]byte // the running system when mark was set
+	older    bool     // of a format before this one, see stateVersion; not stored
 }
+
+// ErrFormat: the store was written by a newer program. Nothing was changed.
+var ErrFormat = errors.New("badgerstore: unknown format")
 
 func (s state) marshal() []byte {
 	b := make([]byte, 0, stateSector)
@@ -65,13 +73,15 @@ func parseState(sector []byte) (state, error) {
 	if [8]byte(sector) != stateMagic {
 		return state{}, errors.New("not a state sector")
 	}
-	if v := binary.BigEndian.Uint32(sector[8:]); v != stateVersion {
-		return state{}, fmt.Errorf("state format %d is unknown", v)
-	}
 	if crc32.Checksum(sector[:stateUsed-4], castagnoli) != binary.BigEndian.Uint32(sector[stateUsed-4:]) {
 		return state{}, errors.New("checksum of the state sector fails")
 	}
+	version := binary.BigEndian.Uint32(sector[8:])
+	if version == 0 || version > stateVersion {
+		return state{}, fmt.Errorf("%w: store format %d, this program knows formats up to %d", ErrFormat, version, stateVersion)
+	}
 	return state{
+		older:    version < stateVersion,
 		turn:     binary.BigEndian.Uint64(sector[12:]),
 		epoch:    binary.BigEndian.Uint64(sector[20:]),
 		mark:     binary.BigEndian.Uint64(sector[28:]),
@@ -120,6 +130,8 @@ func (s *stateFile) read() error {
 		}
 		got, err := parseState(sector)
 		switch {
+		case errors.Is(err, ErrFormat):
+			return err
 		case err != nil:
 			damaged = true
 		case got.turn >= s.turn:
@@ -134,7 +146,7 @@ func (s *stateFile) read() error {
 
 // write makes next durable in the sector that is not the current one.
 func (s *stateFile) write(next state) error {
-	next.turn = s.turn + 1
+	next.turn, next.older = s.turn+1, false
 	err := stepState.Do(func() error {
 		if _, err := s.file.WriteAt(next.marshal(), int64(next.turn%2)*stateSector); err != nil {
 			return err
