@@ -12,8 +12,8 @@ import (
 
 // Apply makes b durable as one frame of the journal and then visible. Badger gets it later, see behind; if Badger is
 // too far behind, Apply waits. Errors besides ErrOutcomeUnknown say that nothing was written: ErrConflict if expect is
-// not the head, ErrTooLarge, ErrUnavailable for want of space or after a failure, ErrIntegrity behind a closed latch, or
-// the error of ctx, which is not looked at any more once something is written.
+// not the head, ErrTooLarge, ErrUnavailable for want of space or after a failure, ErrIntegrity behind a closed latch,
+// or the error of ctx, which is not looked at any more once something is written.
 func (s *Store) Apply(ctx context.Context, b *ledger.Batch, expect ledger.Head) error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()

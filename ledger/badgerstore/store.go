@@ -1,11 +1,11 @@
 // Package badgerstore is the embedded engine: a ledger.Store over a journal of our own and Badger.
 //
-// The journal is the commit point. Apply appends the encoded batch as one frame, synced. After that the batch's keys are
-// written to Badger, in one transaction whose version is the number of the frame and which is not synced; until it is
-// there, readers find it in memory (behind.go). Badger is a view of the journal that can be searched: a tail that it
-// lost is replayed, and a Badger that is damaged or gone is rebuilt whole. Open compares the two. A journal that ends before what Badger holds, or that tells another
-// history, is a rollback; one that is damaged cannot be trusted either: then the Store opens with its integrity latch
-// closed, serves reads at Badger's head and applies nothing.
+// The journal is the commit point. Apply appends the encoded batch as one frame, synced. After that the batch's keys
+// are written to Badger, in one transaction whose version is the number of the frame and which is not synced; until it
+// is there, readers find it in memory (behind.go). Badger is a view of the journal that can be searched: a tail that it
+// lost is replayed, and a Badger that is damaged or gone is rebuilt whole. Open compares the two. A journal that ends
+// before what Badger holds, or that tells another history, is a rollback; one that is damaged cannot be trusted either:
+// then the Store opens with its integrity latch closed, serves reads at Badger's head and applies nothing.
 //
 // What Badger does silently is not relied on. Its manifest, every block of its tables, its write-ahead logs and its
 // newest value log are verified before it may open them (inspect.go); values are verified when they are read. An
