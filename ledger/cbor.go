@@ -11,13 +11,14 @@ import (
 
 // CBOR major types.
 const (
-	cborUint  byte = 0
-	cborNint  byte = 1
-	cborBytes byte = 2
-	cborText  byte = 3
-	cborArray byte = 4
-	cborMap   byte = 5
-	cborTag   byte = 6
+	cborUint   byte = 0
+	cborNint   byte = 1
+	cborBytes  byte = 2
+	cborText   byte = 3
+	cborArray  byte = 4
+	cborMap    byte = 5
+	cborTag    byte = 6
+	cborSimple byte = 7
 )
 
 const cborNull byte = 0xf6
@@ -66,6 +67,14 @@ type cborReader struct {
 func (r *cborReader) fail(format string, args ...any) {
 	if r.err == nil {
 		r.err = fmt.Errorf("%w: %s", errCBOR, fmt.Sprintf(format, args...))
+	}
+	r.rest = nil
+}
+
+// refuse keeps an error that callers tell apart.
+func (r *cborReader) refuse(err error) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: %w", errCBOR, err)
 	}
 	r.rest = nil
 }

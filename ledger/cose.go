@@ -164,6 +164,7 @@ const (
 	coseAlg         = 1
 	coseKID         = 4
 	coseCWTClaims   = 15
+	coseTyp         = 16
 	coseHashAlg     = 258 // RFC 9995 payload-hash-alg
 	coseContentType = 259 // RFC 9995 preimage content type
 	coseReceipts    = 394 // RFC 9942
@@ -191,7 +192,7 @@ const (
 // checkAlgorithm and readAlgorithm admit the two known algorithms only.
 func checkAlgorithm(a Algorithm) error {
 	if a != AlgES256 && a != AlgEdDSA {
-		return fmt.Errorf("algorithm %d is not allowed", a)
+		return fmt.Errorf("%w: %d", ErrAlgorithm, a)
 	}
 	return nil
 }
@@ -199,7 +200,7 @@ func checkAlgorithm(a Algorithm) error {
 func (r *cborReader) algorithm() Algorithm {
 	a := Algorithm(r.int())
 	if err := checkAlgorithm(a); r.err == nil && err != nil {
-		r.fail("%v", err)
+		r.refuse(err)
 	}
 	return a
 }

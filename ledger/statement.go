@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,10 +24,12 @@ type Claims struct {
 
 // A Statement is a parsed Signed Statement (RFC 9943) in the hash-envelope form of RFC 9995:
 //
-//	18([<<{1: alg, 4: kid, 15: {1: iss, 2: sub, ? 6: iat}, 258: -16, 259: content type}>>, {}, digest, signature])
+//	18([<<{1: alg, 4: kid, 15: {1: iss, 2: sub, ? 6: iat}, ? 16: typ, 258: -16, 259: content type}>>, {}, digest,
+//	  signature])
 //
 // The protected header is closed: no other label is accepted, which keeps out 2 (crit), 3 (content type of the digest)
-// and 260 (payload location, which would leak).
+// and 260 (payload location, which would leak). The typ, if there is one, is TypeStatement. The header of a statement
+// that somebody else made may have its labels in another order: it is kept octet for octet, since it is what was signed.
 type Statement struct {
 	Raw []byte // the canonical bytes: the log entry
 	Claims
@@ -112,9 +115,9 @@ func checkClaims(c *Claims) error {
 	return nil
 }
 
-// ParseStatement parses the canonical bytes of a Signed Statement. It refuses every other encoding of the same
-// statement, any unprotected header, unknown header labels and more than MaxStatementSize octets. The result aliases
-// raw. The signature is not checked: use Verify.
+// ParseStatement parses the bytes of a log entry. It refuses every other encoding around the protected header, any
+// unprotected header, unknown header labels, indefinite lengths, heads that are not shortest, and more than
+// MaxStatementSize octets. The error wraps ErrAlgorithm or ErrNoPayload if that is what is wrong. The result aliases raw. The signature is not checked: use Verify.
 func ParseStatement(raw []byte) (*Statement, error) {
 	if len(raw) > MaxStatementSize {
 		return nil, fmt.Errorf("ledger: statement of %d octets: %w", len(raw), ErrTooLarge)
@@ -123,7 +126,7 @@ func ParseStatement(raw []byte) (*Statement, error) {
 	r := cborReader{rest: raw}
 	s.protected = r.sign1(MaxStatementSize)
 	r.container(cborMap, 0)
-	s.Digest = r.hash()
+	s.Digest = r.digest()
 	s.signature = r.signature()
 	err := r.end()
 	if err == nil {
@@ -138,34 +141,75 @@ func ParseStatement(raw []byte) (*Statement, error) {
 	return s, nil
 }
 
+// TypeStatement is the media type of a Signed Statement (RFC 9943).
+const TypeStatement = "application/scitt-statement+cose"
+
+// statementLabels are the labels of the protected header; all but coseTyp must be there.
+var statementLabels = [...]int64{coseAlg, coseKID, coseCWTClaims, coseHashAlg, coseContentType, coseTyp}
+
 func (s *Statement) parseHeader() error {
 	r := cborReader{rest: s.protected}
-	r.container(cborMap, 5)
-	r.label(coseAlg)
-	s.Algorithm = r.algorithm()
-	r.label(coseKID)
-	s.KeyID = r.keyID()
-	r.label(coseCWTClaims)
-	pairs := r.mapOf(3)
-	r.label(cwtIssuer)
-	s.Issuer = r.text(maxClaim)
-	r.label(cwtSubject)
-	s.Subject = r.text(maxClaim)
-	switch pairs {
-	case 2:
-	case 3:
-		r.label(cwtIssuedAt)
-		if s.IssuedAt = int64(r.uint(maxTime)); s.IssuedAt == 0 {
-			r.fail("iat 0")
+	const required = 1<<(len(statementLabels)-1) - 1
+	seen := 0
+	for range r.mapOf(len(statementLabels)) {
+		label := r.int()
+		i := slices.Index(statementLabels[:], label)
+		if r.err == nil && (i < 0 || seen&(1<<i) != 0) {
+			r.fail("label %d is unknown or repeated", label)
 		}
-	default:
-		r.fail("%d CWT claims", pairs)
+		if r.err != nil {
+			break
+		}
+		seen |= 1 << i
+		switch label {
+		case coseAlg:
+			s.Algorithm = r.algorithm()
+		case coseKID:
+			s.KeyID = r.keyID()
+		case coseCWTClaims:
+			s.parseClaims(&r)
+		case coseHashAlg:
+			r.label(hashAlgSHA256)
+		case coseContentType:
+			s.ContentType = r.text(maxMediaType)
+		case coseTyp:
+			if typ := r.text(maxMediaType); r.err == nil && typ != TypeStatement {
+				r.fail("typ %.80q", typ)
+			}
+		}
 	}
-	r.label(coseHashAlg)
-	r.label(hashAlgSHA256)
-	r.label(coseContentType)
-	s.ContentType = r.text(maxMediaType)
+	if r.err == nil && seen&required != required {
+		r.fail("a label is missing")
+	}
 	return r.end()
+}
+
+// parseClaims reads the CWT claims iss, sub and, if it is there, iat, each once.
+func (s *Statement) parseClaims(r *cborReader) {
+	seen := 0
+	for range r.mapOf(3) {
+		label := r.int()
+		if r.err != nil || label < 0 || label > cwtIssuedAt || seen&(1<<label) != 0 {
+			r.fail("claim %d is repeated or out of range", label)
+			return
+		}
+		seen |= 1 << label
+		switch label {
+		case cwtIssuer:
+			s.Issuer = r.text(maxClaim)
+		case cwtSubject:
+			s.Subject = r.text(maxClaim)
+		case cwtIssuedAt:
+			if s.IssuedAt = int64(r.uint(maxTime)); s.IssuedAt == 0 {
+				r.fail("iat 0")
+			}
+		default:
+			r.fail("claim %d", label)
+		}
+	}
+	if required := 1<<cwtIssuer | 1<<cwtSubject; seen&required != required {
+		r.fail("iss or sub is missing")
+	}
 }
 
 // Verify checks the signature with the key that the caller trusts for s.Issuer and s.KeyID. The error wraps

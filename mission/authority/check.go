@@ -38,7 +38,7 @@ func Check(ctx context.Context, v ledger.View, issuer string) (Report, error) {
 		if err != nil {
 			return c.Report, err
 		}
-		if !first || s.Issuer != issuer {
+		if !first {
 			continue
 		}
 		if err := c.feed(s.Subject); err != nil {
@@ -144,7 +144,7 @@ func (c *check) evidence(subject string) iter.Seq2[Evidence, error] {
 				e.Index = index
 				e.Statement, err = c.statement(index)
 			}
-			if err == nil && folds[foldKey{kind, e.Statement.ContentType}] != nil {
+			if err == nil && e.Statement.Issuer == c.issuer && folds[foldKey{kind, e.Statement.ContentType}] != nil {
 				e.Body, err = c.body(e.Statement.Digest)
 			}
 			if !yield(e, err) || err != nil {

@@ -23,7 +23,7 @@ var ErrHistory = errors.New("authority: evidence is not a history")
 
 // Rebuild folds the whole feed of one subject, in index order, into the rows that it proves, in the order in which they
 // were first written. It reads nothing but the evidence: a store whose rows differ does not say what the log says.
-// Evidence of types that prove no row is passed over. The error wraps ErrHistory, or is the feed's.
+// Evidence of types that prove no row, and of other producers, is passed over. The error wraps ErrHistory, or is the feed's.
 func Rebuild(issuer, subject string, feed iter.Seq2[Evidence, error]) ([]ledger.Row, error) {
 	kind, id, err := ledger.ParseSubject(issuer, subject)
 	if err != nil {
@@ -35,10 +35,10 @@ func Rebuild(issuer, subject string, feed iter.Seq2[Evidence, error]) ([]ledger.
 			return nil, err
 		}
 		step := folds[foldKey{kind, e.Statement.ContentType}]
-		if step == nil {
+		if step == nil || e.Statement.Issuer != issuer {
 			continue
 		}
-		if e.Statement.Issuer != issuer || e.Statement.Subject != subject {
+		if e.Statement.Subject != subject {
 			return nil, fmt.Errorf("%w: entry %d is not of this feed", ErrHistory, e.Index)
 		}
 		if err := step(f, e); err != nil {
