@@ -15,8 +15,9 @@
 //
 // Every format has one byte string for one value. Parsers accept exactly what the marshallers write, refuse everything
 // else, bound what they read, and never modify or keep their input unless they say so. One exception: the protected
-// header of a statement that somebody else signed may have its labels in another order, and is kept as it is. Signatures are checked over the
-// received bytes, never over a re-encoding. Algorithms are pinned to key types: ES256 to P-256, EdDSA to Ed25519.
+// header of a statement that somebody else signed may have its labels in another order, and is kept as it is.
+// Signatures are checked over the received bytes, never over a re-encoding. Algorithms are pinned to key types: ES256
+// to P-256, EdDSA to Ed25519.
 //
 // # What the package does not do
 //

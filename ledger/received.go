@@ -20,8 +20,8 @@ const MaxReceivedSize = MaxTransparentSize
 const maxDepth = 8 // of what is skipped
 
 // Canonical returns the bytes that enter the log for a Signed Statement as somebody submits it: the unprotected header
-// is emptied (RFC 9943), everything else stays as it is, the protected header octet for octet. What the protected header
-// must say may not stand in the unprotected one, where nothing signs it. The result is one that ParseStatement accepts.
+// is emptied (RFC 9943), everything else stays as it is, the protected header octet for octet. What the protected
+// header must say may not stand in the unprotected one, where nothing signs it. ParseStatement accepts the result.
 func Canonical(received []byte) ([]byte, error) {
 	if len(received) > MaxReceivedSize {
 		return nil, fmt.Errorf("ledger: statement of %d octets: %w", len(received), ErrTooLarge)

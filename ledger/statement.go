@@ -29,7 +29,7 @@ type Claims struct {
 //
 // The protected header is closed: no other label is accepted, which keeps out 2 (crit), 3 (content type of the digest)
 // and 260 (payload location, which would leak). The typ, if there is one, is TypeStatement. The header of a statement
-// that somebody else made may have its labels in another order: it is kept octet for octet, since it is what was signed.
+// that somebody else made may have its labels in another order: it is kept octet for octet, as it was signed.
 type Statement struct {
 	Raw []byte // the canonical bytes: the log entry
 	Claims
@@ -117,7 +117,8 @@ func checkClaims(c *Claims) error {
 
 // ParseStatement parses the bytes of a log entry. It refuses every other encoding around the protected header, any
 // unprotected header, unknown header labels, indefinite lengths, heads that are not shortest, and more than
-// MaxStatementSize octets. The error wraps ErrAlgorithm or ErrNoPayload if that is what is wrong. The result aliases raw. The signature is not checked: use Verify.
+// MaxStatementSize octets. The error wraps ErrAlgorithm or ErrNoPayload if that is what is wrong. The result aliases
+// raw. The signature is not checked: use Verify.
 func ParseStatement(raw []byte) (*Statement, error) {
 	if len(raw) > MaxStatementSize {
 		return nil, fmt.Errorf("ledger: statement of %d octets: %w", len(raw), ErrTooLarge)

@@ -33,12 +33,31 @@ type Keys struct {
 	EvidenceKey crypto.PublicKey
 	Receipt     ledger.Signer // ES256
 	ReceiptKey  crypto.PublicKey
+	Producers   []ledger.Producer // besides the issuer, in the genesis document
 }
 
 // NewKeys makes keys for the log named origin.
 func NewKeys(t testing.TB, origin string) *Keys {
 	t.Helper()
 	return newKeyFile(t, origin).keys(t, origin)
+}
+
+// NewProducer makes a fresh key and the rule under which it may register these types.
+func NewProducer(t testing.TB, issuer string, types ...string) (ledger.Signer, ledger.Producer) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ledger.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ledger.NewKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, ledger.Producer{Issuer: issuer, Key: key, Types: types}
 }
 
 // Subject returns the subject of the feed with this mission id.
@@ -89,7 +108,7 @@ func (k *Keys) Genesis(t testing.TB) *ledger.Entry {
 	}
 	body, err := ledger.MarshalGenesis(&ledger.Genesis{
 		Format: 1, Origin: k.Origin, Issuer: k.Issuer, LogKey: k.VKey, ReceiptKeys: ledger.KeySet{receipt},
-		Producers: []ledger.Producer{{Issuer: k.Issuer, Key: evidence, Types: []string{ledger.AnyType}}},
+		Producers: append([]ledger.Producer{{Issuer: k.Issuer, Key: evidence, Types: []string{ledger.AnyType}}}, k.Producers...),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,8 @@ var ErrHistory = errors.New("authority: evidence is not a history")
 
 // Rebuild folds the whole feed of one subject, in index order, into the rows that it proves, in the order in which they
 // were first written. It reads nothing but the evidence: a store whose rows differ does not say what the log says.
-// Evidence of types that prove no row, and of other producers, is passed over. The error wraps ErrHistory, or is the feed's.
+// Evidence of types that prove no row, and of other producers, is passed over. The error wraps ErrHistory, or is the
+// feed's.
 func Rebuild(issuer, subject string, feed iter.Seq2[Evidence, error]) ([]ledger.Row, error) {
 	kind, id, err := ledger.ParseSubject(issuer, subject)
 	if err != nil {
