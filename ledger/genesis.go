@@ -30,7 +30,8 @@ var ErrGenesis = errors.New("ledger: malformed genesis")
 // entry again. Its encoding is a deterministic CBOR map with text keys:
 //
 //	{"hash": "sha-256", "format": 1, "issuer": text, "origin": text, "log_key": vkey,
-//	 "producers": [+ {"key": COSE_Key, "types": [+ text], "issuer": text}], "receipt_keys": COSE_KeySet}
+//	 "producers": [+ {"key": COSE_Key, "types": [+ text], "issuer": text}],
+//	 ? "predecessor": Predecessor, "receipt_keys": COSE_KeySet}
 //
 // The hash is fixed in format 1. Producers are sorted by key id, types alphabetically, both without repetition.
 type Genesis struct {
@@ -40,6 +41,7 @@ type Genesis struct {
 	LogKey      string // signed-note verifier key of the checkpoints, named Origin
 	ReceiptKeys KeySet // keys of the receipts
 	Producers   []Producer
+	Predecessor *Predecessor // the log that this one continues; nil if it is the first
 }
 
 // MarshalGenesis returns the canonical bytes of g. It sorts producers and types; g is not modified.
@@ -56,7 +58,11 @@ func MarshalGenesis(g *Genesis) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: receipt keys: %w", ErrGenesis, err)
 	}
-	b := appendItemHead(nil, cborMap, 7)
+	pairs := uint64(7)
+	if g.Predecessor != nil {
+		pairs++
+	}
+	b := appendItemHead(nil, cborMap, pairs)
 	b = appendText(appendText(b, "hash"), genesisHash)
 	b = appendItemHead(appendText(b, "format"), cborUint, g.Format)
 	b = appendText(appendText(b, "issuer"), g.Issuer)
@@ -67,6 +73,9 @@ func MarshalGenesis(g *Genesis) ([]byte, error) {
 		if b, err = appendProducer(b, p); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrGenesis, err)
 		}
+	}
+	if g.Predecessor != nil {
+		b = appendPredecessor(appendText(b, "predecessor"), g.Predecessor)
 	}
 	b = append(appendText(b, "receipt_keys"), keys...)
 	if len(b) > maxGenesisSize {
@@ -92,6 +101,14 @@ func (g *Genesis) check() error {
 	if v, err := note.NewVerifier(g.LogKey); err != nil || len(g.LogKey) > maxVKey || v.Name() != g.Origin {
 		return fail("log key is not a verifier key named %q", g.Origin)
 	}
+	if p := g.Predecessor; p != nil {
+		if err := p.check(); err != nil {
+			return fail("%w", err)
+		}
+		if p.Origin == g.Origin {
+			return fail("a log does not continue itself")
+		}
+	}
 	if len(g.Producers) == 0 {
 		return fail("no producer")
 	}
@@ -111,7 +128,10 @@ func ParseGenesis(data []byte) (*Genesis, error) {
 	}
 	r := cborReader{rest: data}
 	g := new(Genesis)
-	r.container(cborMap, 7)
+	pairs := r.mapOf(8)
+	if r.err == nil && pairs != 7 && pairs != 8 {
+		r.fail("%d members", pairs)
+	}
 	r.name("hash")
 	if h := r.text(16); r.err == nil && h != genesisHash {
 		r.fail("hash %q", h)
@@ -127,6 +147,10 @@ func ParseGenesis(data []byte) (*Genesis, error) {
 	r.name("producers")
 	for range r.array(maxProducers) {
 		g.Producers = append(g.Producers, r.producer())
+	}
+	if pairs == 8 {
+		r.name("predecessor")
+		g.Predecessor = r.predecessor()
 	}
 	r.name("receipt_keys")
 	g.ReceiptKeys = r.keySet()

@@ -57,7 +57,7 @@ func (s *Store) recover() error {
 	s.journal, err = journal.Open(s.path("journal"), journal.Options{
 		Identity:    s.opt.identity("journal"),
 		SegmentSize: s.opt.SegmentSize,
-		Applied:     max(found.applied, was.mark),
+		Applied:     max(found.applied, was.mark, s.opt.Known.Seq),
 		Aside:       s.path("aside"),
 		FS:          s.opt.FS,
 	})
@@ -75,7 +75,36 @@ func (s *Store) recover() error {
 		s.log.Warn("the end of the journal was repaired", slog.Uint64("torn_frame", r.Torn),
 			slog.Int("scratched_sectors", r.Scratched))
 	}
+	if err := s.checkKnown(); err != nil {
+		return s.openLatched(found, CodeJournalFork, err)
+	}
 	return s.openWith(found, was)
+}
+
+// checkKnown holds the journal against the frame that somebody else has.
+func (s *Store) checkKnown() error {
+	k := s.opt.Known
+	if k.Seq == 0 {
+		return nil
+	}
+	for f, err := range s.journal.Read(k.Seq) {
+		if err != nil {
+			return fmt.Errorf("badgerstore: %w: %w", ledger.ErrIntegrity, err)
+		}
+		if f.Hash == k.Hash {
+			return nil
+		}
+		break
+	}
+	return errors.Join(fmt.Errorf("badgerstore: frame %d is not the one that a copy has: %w", k.Seq, ledger.ErrIntegrity),
+		s.dropJournal())
+}
+
+// dropJournal closes the journal without an epoch.
+func (s *Store) dropJournal() error {
+	err := s.journal.Close()
+	s.journal = nil
+	return err
 }
 
 // openLatched opens Badger as it is, for reading only: the journal cannot be continued.
@@ -291,9 +320,7 @@ func (s *Store) catchUp(from uint64) error {
 
 // leaveJournal goes on without the journal, behind a closed latch.
 func (s *Store) leaveJournal() error {
-	err := s.journal.Close()
-	s.journal = nil
-	return errors.Join(err, s.newEpoch())
+	return errors.Join(s.dropJournal(), s.newEpoch())
 }
 
 // checkHistory holds Badger's head against the frame of the same number.

@@ -67,6 +67,8 @@ type Options struct {
 	Ballast       int64         // preallocated, given up on a full disk: what opening Badger takes, never less
 	FlushInterval time.Duration // at most this long until Badger's files are durable, while Run runs: 30 s
 
+	Known Known // a frame that a copy elsewhere has; the journal must have it too. Zero: none is known
+
 	FS     journal.FS // of everything but Badger; the operating system's if nil
 	Logger *slog.Logger
 	Now    func() time.Time // time.Now if nil

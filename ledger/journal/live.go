@@ -335,3 +335,7 @@ func copyRange(fsys FS, src File, to string, n, size int64) (err error) {
 	}
 	return dst.Sync()
 }
+
+// Chain is the hash of the frame number seq with this payload after one with the hash prev; before the first frame
+// stands the identity of the log.
+func Chain(prev Hash, seq uint64, payload []byte) Hash { return chainHash(prev, seq, payload) }
