@@ -85,3 +85,6 @@ func HoldBadger(s *Store) (release func()) {
 	s.behind.hold.Lock()
 	return s.behind.hold.Unlock
 }
+
+// JournalOf is the journal of a store.
+func JournalOf(s *Store) *journal.Journal { return s.journal }

@@ -161,7 +161,7 @@ func checkVault(fsys journal.FS, dir string, root [32]byte) (errs []error) {
 		}
 		_, err := v.openKey(b[1:1+sealedKey], slotAAD(v.id, slot))
 		whole := err == nil && b[0] == slotLive && isZero(b[1+sealedKey:])
-		if !whole && !isErased(b) && !isZero(b) {
+		if !whole && !isErased(b) && !isLost(b) && !isZero(b) {
 			errs = append(errs, fmt.Errorf("key %d is damaged", slot))
 		}
 	}

@@ -24,6 +24,7 @@
 //	stops/    the emergency-stop journal, see Stops
 //	ballast   space that is given up when the disk is full
 //	aside/    what recovery was about to change, as it was
+//	closed    only in a log that lost entries: which ones, see Restore
 //
 // Full disk: a commit that would eat into the reserve is refused before anything is written. Badger writes through
 // memory maps, and a first write to a hole in a file kills the process if the disk is full; so the files it is writing
@@ -206,6 +207,9 @@ func (s *Store) start() (err error) {
 		return fmt.Errorf("badgerstore: state: %w", err)
 	}
 	if err := s.recover(); err != nil {
+		return err
+	}
+	if err := s.checkClosed(); err != nil {
 		return err
 	}
 	if s.vault, err = openVault(s.opt.FS, s.path("shred"), s.opt.Root); err != nil {

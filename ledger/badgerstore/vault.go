@@ -22,7 +22,7 @@ import (
 // The key file shred/keys is a header sector and slots of 64 octets, one per body:
 //
 //	header  "masshred", version4, file id16, zeros sealed under the root key60, zeros
-//	slot    state1, AES-256-GCM nonce12, sealed key48, zeros
+//	slot    state1 (0xA5 live, 0xEE erased, 0x10 lost), AES-256-GCM nonce12, sealed key48, zeros
 //
 // A slot's key is sealed under the root key, with the file id and the slot's number as additional data, so that slots
 // cannot be exchanged. Keys are made in chunks that are synced before the first of them is used; each opening starts a
@@ -240,7 +240,8 @@ func (v *Vault) grow() error {
 
 func slotOffset(slot uint64) int64 { return stateSector + int64(slot)*shredSlot }
 
-// Open returns the body. ErrErased if its key was destroyed, ErrIntegrity if key or body do not authenticate.
+// Open returns the body. ErrErased if its key was destroyed, ErrNotFound if a restore did not bring it back, ErrIntegrity
+// if key or body do not authenticate.
 func (v *Vault) Open(digest ledger.Hash, sealed []byte) ([]byte, error) {
 	slot, err := sealedSlot(sealed)
 	if err != nil {
@@ -284,6 +285,9 @@ func (v *Vault) key(slot uint64) ([]byte, error) {
 	}
 	if isErased(b) {
 		return nil, fmt.Errorf("badgerstore: key %d: %w", slot, ledger.ErrErased)
+	}
+	if isLost(b) {
+		return nil, fmt.Errorf("badgerstore: key %d was not brought back by a restore: %w", slot, ledger.ErrNotFound)
 	}
 	key, err := v.openKey(b[1:1+sealedKey], slotAAD(v.id, slot))
 	if err != nil || b[0] != slotLive {
