@@ -83,7 +83,7 @@ func (m *Manifest) Marshal() []byte {
 	} else {
 		line("frames %d %x", m.Frames, m.FrameHash)
 		line("stops %d", m.Stops)
-		line("tree %d %x", m.Size, m.Root)
+		line("tree %d %s", m.Size, m.Root)
 		line("checkpoint %s", base64.StdEncoding.EncodeToString(m.Checkpoint))
 	}
 	for _, f := range m.Files {

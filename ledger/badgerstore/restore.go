@@ -109,7 +109,7 @@ func Restore(ctx context.Context, opt Options, o RestoreOptions) (*Restored, err
 		return opt.FS.SyncDir(filepath.Dir(o.Into))
 	})
 	if err != nil {
-		return nil, fmt.Errorf("badgerstore: restore: %w", err)
+		return nil, errors.Join(fmt.Errorf("badgerstore: restore: %w", err), os.RemoveAll(partial))
 	}
 	return r.done, nil
 }
