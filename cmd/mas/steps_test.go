@@ -45,6 +45,7 @@ var workloads = []workload{
 	{"log, older keys", prepareOlderKeys, runLog, checkLog},
 	{"log, full disk", prepareLog, runLogOnFullDisk, checkLog},
 	{"keys", prepareNothing, runKeys, checkKeys},
+	{"continuity", prepareContinuity, runContinuity, checkContinuity},
 }
 
 // A fact is what a workload reports.

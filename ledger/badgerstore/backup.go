@@ -47,7 +47,8 @@ func Backup(ctx context.Context, dir, out string, opt Options) (*Manifest, error
 	return makeWhole(opt, out, func(partial string) (*Manifest, error) {
 		m := &Manifest{Kind: KindLog, Origin: opt.Origin, Made: opt.Now().UTC().Truncate(time.Second)}
 		for _, part := range []string{stopsDir, journalDir} { // a stop that is replayed is in the log
-			c, err := journal.CopyTo(ctx, opt.FS, filepath.Join(dir, part), opt.identity(part), filepath.Join(partial, part))
+			c, err := journal.CopyTo(ctx, opt.FS, filepath.Join(dir, part), opt.identity(part),
+				filepath.Join(partial, part))
 			if err != nil {
 				return nil, fmt.Errorf("badgerstore: backup: %w", err)
 			}
@@ -78,7 +79,7 @@ func BackupKeys(ctx context.Context, dir, out string, age time.Duration, opt Opt
 		return nil, fmt.Errorf("badgerstore: backup: %w", err)
 	}
 	made := opt.Now().UTC().Truncate(time.Second)
-	name := filepath.Join(out, "keys-"+made.Format("20060102T150405Z"))
+	name := filepath.Join(out, keysPrefix+opt.Now().UTC().Format("20060102T150405.000000Z"))
 	m, err := makeWhole(opt, name, func(partial string) (*Manifest, error) {
 		if err := copyKeys(opt, filepath.Join(dir, shredDir), filepath.Join(partial, shredDir)); err != nil {
 			return nil, fmt.Errorf("badgerstore: backup: %w", err)
@@ -91,8 +92,8 @@ func BackupKeys(ctx context.Context, dir, out string, age time.Duration, opt Opt
 	return m, expireKeys(opt, out)
 }
 
-// copyKeys copies the key file and, after it, the erasure journal: what is erased meanwhile is in it, and is erased again
-// after a restore. A slot that was seen while it was written is read once more.
+// copyKeys copies the key file and, after it, the erasure journal: what is erased meanwhile is in it, and is erased
+// again after a restore. A slot that was seen while it was written is read once more.
 func copyKeys(opt Options, from, to string) error {
 	for attempt := 0; ; attempt++ {
 		for _, file := range []string{"keys", "erasures"} {
@@ -268,7 +269,10 @@ func nameAt(i int, lists ...[]ManifestFile) string {
 	return "the end"
 }
 
-// expireKeys destroys the backups of keys below out that are past their age.
+const keysPrefix = "keys-"
+
+// expireKeys destroys the backups of keys below out that are past their age, and what was left of one that was
+// interrupted: the keys in it have no age.
 func expireKeys(opt Options, out string) error {
 	entries, err := os.ReadDir(out)
 	if err != nil {
@@ -276,6 +280,12 @@ func expireKeys(opt Options, out string) error {
 	}
 	for _, e := range entries {
 		dir := filepath.Join(out, e.Name())
+		if strings.HasPrefix(e.Name(), keysPrefix) && strings.HasSuffix(e.Name(), partialSuffix) {
+			if err := expirePartial(opt, dir); err != nil {
+				return err
+			}
+			continue
+		}
 		text, err := os.ReadFile(filepath.Join(dir, ManifestName))
 		if err != nil {
 			continue // not a backup
@@ -294,8 +304,21 @@ func expireKeys(opt Options, out string) error {
 	return nil
 }
 
-// destroy overwrites the keys in a backup, makes that durable and removes it, the manifest last: as long as it is there,
-// the next run knows that it is not done.
+// expirePartial destroys a backup that nobody is making any more.
+func expirePartial(opt Options, dir string) error {
+	lock, err := acquireLock(filepath.Join(dir, "LOCK"))
+	if errors.Is(err, ErrLocked) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = stepExpire.Do(func() error { return destroy(opt.FS, dir) })
+	return errors.Join(err, lock.release())
+}
+
+// destroy overwrites the keys in a backup, makes that durable and removes it, the manifest last: as long as it is
+// there, the next run knows that it is not done.
 func destroy(fsys journal.FS, dir string) error {
 	path := filepath.Join(dir, shredDir, "keys")
 	f, err := fsys.OpenFile(path, os.O_RDWR)

@@ -480,7 +480,7 @@ func TestErasedStaysErased(t *testing.T) {
 	if _, err := badgerstore.BackupKeys(t.Context(), dir, keys, 24*time.Hour, opt); err != nil {
 		t.Fatal(err)
 	}
-	saved := filepath.Join(keys, "keys-20260101T000000Z")
+	saved := filepath.Join(keys, "keys-20260101T000000.000000Z")
 	log := mustBackup(t, dir, opt)
 	var victim ledger.SealedBody
 	for b, err := range s.Frames(2) {
@@ -541,7 +541,7 @@ func TestErasedStaysErased(t *testing.T) {
 	if _, err := os.Stat(saved); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the expired backup is still there: %v", err)
 	}
-	if m, err := badgerstore.VerifyBackup(t.Context(), filepath.Join(keys, "keys-20260102T010000Z"), opt); err != nil ||
+	if m, err := badgerstore.VerifyBackup(t.Context(), filepath.Join(keys, "keys-20260102T010000.000000Z"), opt); err != nil ||
 		m.Kind != badgerstore.KindKeys {
 		t.Errorf("%+v, %v", m, err)
 	}

@@ -240,8 +240,8 @@ func (v *Vault) grow() error {
 
 func slotOffset(slot uint64) int64 { return stateSector + int64(slot)*shredSlot }
 
-// Open returns the body. ErrErased if its key was destroyed, ErrNotFound if a restore did not bring it back, ErrIntegrity
-// if key or body do not authenticate.
+// Open returns the body. ErrErased if its key was destroyed, ErrNotFound if a restore did not bring it back,
+// ErrIntegrity if key or body do not authenticate.
 func (v *Vault) Open(digest ledger.Hash, sealed []byte) ([]byte, error) {
 	slot, err := sealedSlot(sealed)
 	if err != nil {
