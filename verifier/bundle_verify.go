@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"slices"
+	"time"
 
 	"github.com/mission-authority/mas/ledger"
 )
@@ -14,6 +15,10 @@ type BundleOptions struct {
 	Mission string
 	// Mirror is a scanned mirror of the same log, if there is one: it shows what the feeds really hold.
 	Mirror *Mirror
+	// Within is the declared bound between an event and its registration (E9). Zero: not judged.
+	Within time.Duration
+	// LegacyTyp accepts runtime records whose signature has the record's own media type as typ (evidence.Claims).
+	LegacyTyp bool
 }
 
 // VerifyBundle checks a bundle of the domain that trust is about: the container against its manifest, the checkpoint,

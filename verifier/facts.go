@@ -8,6 +8,7 @@ import (
 	"github.com/mission-authority/mas/federation"
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
 	"github.com/mission-authority/mas/mission/jws"
 )
 
@@ -23,7 +24,7 @@ type facts struct {
 	order       []mission.ID // in which the missions first occur
 	submissions []fact[*submission]
 	agreements  []fact[*federation.AgreementEvent]
-	erasures    []fact[*erasureRecord]
+	erasures    []fact[*evidence.Erasure]
 
 	introductions []fact[*introduced]
 	projected     []fact[*projected]
@@ -36,6 +37,7 @@ type facts struct {
 	minted        []fact[*minted]
 	observed      []fact[*observed]
 	acknowledged  []fact[*acknowledged]
+	others        []fact[evidence.Facts] // of the catalogue, about no single mission
 }
 
 // story returns what is known about a mission.
@@ -97,8 +99,11 @@ func (c *bundleCheck) reader(f *facts, contentType string) (func(*RecordReport) 
 		return c.readPrincipals, true
 	case mission.ContentAgreementEvent:
 		return func(r *RecordReport) error { return c.readAgreement(f, r) }, true
-	case contentErasure:
+	case evidence.ContentErasure:
 		return func(r *RecordReport) error { return c.readErasure(f, r) }, true
+	}
+	if t, ok := evidence.Lookup(contentType); ok && (t.Decoded() || t.Form == evidence.Token) {
+		return func(r *RecordReport) error { return c.readEvidence(f, r) }, true
 	}
 	return c.readPlain, slices.Contains(plainTypes, contentType)
 }
@@ -253,48 +258,50 @@ func (c *bundleCheck) checkAgreement(r *RecordReport, e *federation.AgreementEve
 	return nil
 }
 
-// contentErasure is the media type of an erasure record.
-const contentErasure = "application/mission-erasure-record+json"
-
-// An erasureRecord says that a body was erased, and why (audit 3.2).
-type erasureRecord struct {
-	Erased   mission.Digest `json:"erased"`
-	Basis    string         `json:"basis"`
-	ErasedAt string         `json:"erased_at"`
-	Salt     string         `json:"salt"`
-}
-
+// readErasure reads an erasure record: that a body was destroyed, and why.
 func (c *bundleCheck) readErasure(f *facts, r *RecordReport) error {
-	var e erasureRecord
-	if err := mission.Decode(r.body, &e); err != nil {
-		return err
+	e, err := evidence.Check(r.ContentType, r.body, evidence.Claims{Issuer: r.Issuer, Subject: r.Subject})
+	if err != nil {
+		return contentError(err.Error())
 	}
-	if err := canonical(r.body); err != nil {
-		return err
-	}
-	f.erasures = append(f.erasures, fact[*erasureRecord]{r, &e})
+	f.erasures = append(f.erasures, fact[*evidence.Erasure]{r, e.Record.(*evidence.Erasure)})
 	return nil
 }
 
-// explainErasures believes an absence only if a verified erasure record of the same producer covers it.
+// explainErasures believes an absence only if a verified erasure record covers it: by who produced what was erased, or
+// by the issuer, who keeps the bodies. An erasure record must be about something that was committed to before (E10).
 func (c *bundleCheck) explainErasures(f *facts) {
 	for _, r := range c.Records {
 		if !r.erased {
 			continue
 		}
-		covered := false
-		for _, e := range f.erasures {
-			if e.value.Erased == mission.DigestOf(r.statement.Digest) && e.from.Issuer == r.Issuer &&
-				e.from.Findings.Outcome() == OK {
-				covered = true
-			}
-		}
-		if !covered {
+		if !slices.ContainsFunc(f.erasures, func(e fact[*evidence.Erasure]) bool { return c.covers(e, r) }) {
 			r.erased = false
 			r.Findings.add(Audit, "erasure_unexplained", r.EntryID,
 				"the body is said to be erased; no verified erasure record covers it")
 		}
 	}
+	for _, e := range f.erasures {
+		i := slices.IndexFunc(c.Records, func(r *RecordReport) bool {
+			return r.statement != nil && mission.DigestOf(r.statement.Digest) == e.value.Erased && r.position() < e.from.position()
+		})
+		switch {
+		case i < 0:
+			e.from.Findings.add(Audit, "erasure_of_nothing", e.from.EntryID,
+				"no earlier statement of the bundle commits to what was erased")
+		case c.Records[i].Issuer != e.from.Issuer && e.from.Issuer != c.trust.Issuer:
+			e.from.Findings.add(Integrity, "erasure_by_another", e.from.EntryID,
+				"what was erased was produced by %.200q", c.Records[i].Issuer)
+		case c.Records[i].body != nil:
+			e.from.Findings.add(Note, "erased_here", e.from.EntryID, "the bundle still has the body that was erased")
+		}
+	}
+}
+
+// covers reports whether an erasure record explains that the body of r is gone.
+func (c *bundleCheck) covers(e fact[*evidence.Erasure], r *RecordReport) bool {
+	return e.value.Erased == mission.DigestOf(r.statement.Digest) && e.from.Findings.Outcome() == OK &&
+		(e.from.Issuer == r.Issuer || e.from.Issuer == c.trust.Issuer) && e.from.position() > r.position()
 }
 
 // issuerKeys are the keys that sign the JOSE artifacts of an issuer.

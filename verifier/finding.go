@@ -12,6 +12,8 @@ type Class string
 const (
 	// Integrity: something was checked and is wrong. The artifact must not be relied on.
 	Integrity Class = "integrity"
+	// Deviation: the evidence is good, and says that something happened that was not allowed.
+	Deviation Class = "deviation"
 	// Audit: something could not be checked because a key, a body or a proof is missing, or an expected record is
 	// absent. Nothing was found to be forged.
 	Audit Class = "audit"
@@ -63,10 +65,10 @@ const (
 	Unverifiable Outcome = "unverifiable" // nothing wrong was found, but not everything could be checked
 )
 
-// Outcome folds findings: any integrity finding wins over any audit finding.
+// Outcome folds findings: any integrity or deviation finding wins over any audit finding.
 func (fs Findings) Outcome() Outcome {
 	switch {
-	case fs.Has(Integrity):
+	case fs.Has(Integrity), fs.Has(Deviation):
 		return Wrong
 	case fs.Has(Audit):
 		return Unverifiable

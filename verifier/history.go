@@ -6,11 +6,12 @@ import (
 	"slices"
 
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
 )
 
 // checkHistories judges the history of every mission whose feed the bundle means to hold: exactly one approval (E1), a
 // legal and gapless sequence of transitions in log order (E2), and the approver's consent to exactly what was approved
-// (E8).
+// (E8). The other expected-set rules are checkExpected's.
 func (c *bundleCheck) checkHistories() {
 	if q := c.contents.manifest.Query; q.Mission != "" {
 		if _, ok := c.facts.missions[mission.ID(q.Mission)]; !ok {
@@ -30,6 +31,7 @@ type story struct {
 	approvals   []fact[*mission.Record]
 	transitions []fact[*mission.TransitionRecord]
 	consents    []fact[*consent]
+	evidence    []fact[evidence.Facts] // of the catalogue
 }
 
 // history replays one mission.
@@ -74,6 +76,7 @@ func (c *bundleCheck) history(s *story) MissionReport {
 	c.checkLocal(&m, rec, s)
 	c.checkProjected(&m, rec)
 	c.checkDerived(&m, rec)
+	c.checkExpected(&m, rec, s)
 	return m
 }
 
@@ -87,6 +90,9 @@ func (c *bundleCheck) orphaned(s *story) MissionReport {
 	} else if len(s.consents) > 0 {
 		m.ID = string(s.consents[0].value.mission())
 		m.Findings.add(Audit, "approval_missing", m.ID, "there is a consent to the mission but no approval")
+	} else if len(s.evidence) > 0 {
+		m.ID = string(s.evidence[0].value.Mission.ID)
+		m.Findings.add(Audit, "approval_missing", m.ID, "there is evidence of the mission but no approval")
 	}
 	return m
 }

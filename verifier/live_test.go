@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
+	"github.com/mission-authority/mas/mission/evidence"
 	"github.com/mission-authority/mas/verifier"
 	"github.com/mission-authority/mas/verifier/verifiertest"
 )
@@ -134,7 +136,6 @@ func TestErasedEvidence(t *testing.T) {
 			m.Counts.Erased++
 		}), d.Trust(), verifier.BundleOptions{})
 	}
-	write(mission.RawDigest([]byte("something else")))
 	if r := without(); r.Outcome != verifier.Unverifiable || !r.All().Code("erasure_unexplained") {
 		t.Errorf("unexplained: %s, %v", r.Outcome, r.All())
 	}
@@ -148,4 +149,33 @@ func TestErasedEvidence(t *testing.T) {
 			t.Errorf("verdict %s", rec.Verdict)
 		}
 	}
+}
+
+// Everything that two federating services log about themselves fits the catalogue of evidence types.
+//
+// Audit rows: 107.
+func TestCatalogueKnowsWhatServicesLog(t *testing.T) {
+	verifiertest.InBorder(t, func(t *testing.T, b *verifiertest.Border) {
+		upstream, local := b.Convey()
+		origin, receiver := b.Evidence(upstream, local)
+		types := map[string]bool{}
+		for _, data := range [][]byte{origin, receiver} {
+			box := verifiertest.OpenBox(t, data)
+			for path := range box.Files {
+				if !strings.HasPrefix(path, "statements/") {
+					continue
+				}
+				s := box.Statement(path)
+				types[s.ContentType] = true
+				f, err := evidence.Check(s.ContentType, box.Files[box.Record(path)],
+					evidence.Claims{Issuer: s.Issuer, Subject: s.Subject})
+				if err != nil || !f.Known {
+					t.Errorf("%s on %s: %v", s.ContentType, s.Subject, err)
+				}
+			}
+		}
+		if len(types) < 12 {
+			t.Errorf("only %d types", len(types))
+		}
+	})
 }

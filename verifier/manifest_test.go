@@ -7,6 +7,7 @@ import (
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
 )
 
 // smallBundle is a bundle of a log with a few entries.
@@ -188,8 +189,8 @@ func FuzzRecord(f *testing.F) {
 		mission.ContentSubmission, mission.ContentPrincipals, mission.ContentAgreementEvent, mission.ContentIntroduction,
 		mission.ContentProjectionIssued, mission.ContentStatusServed, mission.ContentDerivationReceipt,
 		mission.ContentPeerCheckpoint, mission.ContentPeerCeiling, mission.ContentProjectionReceived,
-		mission.ContentStatusObserved, contentMinted, contentAcknowledged, contentPeerRecord, contentErasure,
-		ledger.ContentTypeGenesis, mission.ContentRefusal}
+		mission.ContentStatusObserved, contentMinted, contentAcknowledged, contentPeerRecord, evidence.ContentErasure,
+		ledger.ContentTypeGenesis, mission.ContentRefusal, evidence.ContentDecision, evidence.ContentReceipt}
 	for i := range types {
 		f.Add(uint(i), []byte(`{"mission_id":"m1","issuer":"https://a.example","disclosure":{},"intent":{}}`))
 		f.Add(uint(i), []byte(`{}`))

@@ -108,12 +108,12 @@ func (r *RecordReport) parse(raw []byte) bool {
 // say when "then" was.
 func (r *RecordReport) checkSignature(trust *Trust) {
 	s, fs := r.statement, &r.Findings
-	domain, ok := trust.Domain(s.Issuer)
+	ring, ok := trust.statementKeys(s.Issuer)
 	if !ok {
 		fs.add(Audit, "issuer_unknown", r.EntryID, "the trust document does not know the issuer %.200q", s.Issuer)
 		return
 	}
-	key, ok := domain.Evidence.Find(s.KeyID)
+	key, ok := ring.Find(s.KeyID)
 	if !ok {
 		fs.add(Audit, "evidence_key_unknown", r.EntryID, "the trust document has no evidence key %s of this issuer",
 			hex.EncodeToString(s.KeyID))

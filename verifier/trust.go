@@ -38,6 +38,8 @@ type Trust struct {
 	Agreements []mission.Digest
 	// Peers are anchors of other domains whose artifacts occur in this issuer's evidence.
 	Peers []Anchor
+	// Producers register evidence of their own in this issuer's log.
+	Producers []Producer
 }
 
 // An Anchor is one domain's names and public keys.
@@ -138,6 +140,7 @@ type (
 		Evidence   []keyJSON        `json:"evidence_keys"`
 		Agreements []mission.Digest `json:"agreements"`
 		Peers      []anchorJSON     `json:"peers,omitempty"`
+		Producers  []producerJSON   `json:"producers,omitempty"`
 	}
 	anchorJSON struct {
 		Issuer     string      `json:"issuer"`
@@ -190,7 +193,7 @@ func ParseTrust(data []byte) (*Trust, error) {
 		}
 		t.Peers = append(t.Peers, peer)
 	}
-	return t, nil
+	return t, t.parseProducers(j.Producers)
 }
 
 func (j anchorJSON) anchor() (Anchor, error) {
@@ -276,7 +279,7 @@ func (t *Trust) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := trustJSON{TrustFormat, own.Issuer, own.Log, own.Keys, own.Governance, own.Receipts, own.Evidence, t.Agreements, nil}
+	j := trustJSON{TrustFormat, own.Issuer, own.Log, own.Keys, own.Governance, own.Receipts, own.Evidence, t.Agreements, nil, nil}
 	if j.Agreements == nil {
 		j.Agreements = []mission.Digest{}
 	}
@@ -286,6 +289,13 @@ func (t *Trust) Marshal() ([]byte, error) {
 			return nil, err
 		}
 		j.Peers = append(j.Peers, p)
+	}
+	for i := range t.Producers {
+		p, err := t.Producers[i].json()
+		if err != nil {
+			return nil, err
+		}
+		j.Producers = append(j.Producers, p)
 	}
 	out, err := mission.Marshal(j)
 	if err != nil {

@@ -39,6 +39,8 @@ without it, the end of each feed is the log's signed word.`,
 	}
 	c.Flags().StringVar(&opts.Mission, "mission", "", "mission the bundle must be about")
 	c.Flags().StringVar(&mirror, "log", "", "directory with a mirror of the log")
+	c.Flags().DurationVar(&opts.Within, "within", 0, "declared bound between an event and its registration; 0: not judged")
+	c.Flags().BoolVar(&opts.LegacyTyp, "legacy-typ", false, "accept runtime records signed under the typ of older drafts")
 	return c
 }
 

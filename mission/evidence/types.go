@@ -49,6 +49,9 @@ type Type struct {
 	decode func([]byte) (record, error)
 }
 
+// Decoded reports whether Check decodes bodies of the type into Facts.Record.
+func (t Type) Decoded() bool { return t.decode != nil }
+
 // Types returns the catalogue, in the order of docs/formats.md.
 func Types() []Type { return slices.Clone(catalogue) }
 
