@@ -6,6 +6,7 @@ import (
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
 	"github.com/mission-authority/mas/mission/jws"
 )
 
@@ -49,8 +50,8 @@ func (c *consent) mission() mission.ID { return c.Mission.ID }
 // readConsent checks consent evidence: that the signed envelope says the same as the object around it, by a trusted key
 // of the issuer, and that the disclosure is the one that the rendering hash commits to.
 func (c *bundleCheck) readConsent(f *facts, r *RecordReport) error {
-	if err := canonical(r.body); err != nil {
-		return err
+	if _, err := evidence.Check(r.ContentType, r.body, evidence.Claims{Issuer: r.Issuer, Subject: r.Subject}); err != nil {
+		return contentError(err.Error())
 	}
 	var e consent
 	if err := mission.DecodeOpen(r.body, &e); err != nil {
@@ -73,9 +74,6 @@ func (c *bundleCheck) readConsent(f *facts, r *RecordReport) error {
 	f.consents = append(f.consents, fact[*consent]{r, &e})
 	if e.Mission.ID == "" {
 		return about(r, ledger.SubjectApprovals, string(e.ApprovalEventID))
-	}
-	if err := about(r, ledger.SubjectMissions, string(e.Mission.ID)); err != nil {
-		return err
 	}
 	s := f.story(e.Mission.ID)
 	s.consents = append(s.consents, fact[*consent]{r, &e})

@@ -226,7 +226,7 @@ func expect(t *testing.T, name string, r *BundleReport, codes ...string) {
 
 // The expected-set rules E1 to E10, each kept and each broken.
 //
-// Audit rows: 137.
+// Audit rows: 118, 120, 137.
 func TestExpectedSets(t *testing.T) {
 	transition := func(s *scene, cur mission.Standing, op mission.Operation) mission.Standing {
 		next, _, err := mission.Next(cur, mission.Transition{Operation: op}, s.at)
@@ -241,6 +241,8 @@ func TestExpectedSets(t *testing.T) {
 		story func(*scene)
 		opts  BundleOptions
 		codes []string
+
+		consented bool // the approver's consent is looked at too
 	}{
 		{name: "E1 one approval", story: func(*scene) {}},
 		{name: "E1 two approvals", story: func(s *scene) {
@@ -340,6 +342,19 @@ func TestExpectedSets(t *testing.T) {
 			s.child(s.childRecord().AuthorityHash, true)
 			transition(s, mission.Begin(s.rec), mission.OpRevoke)
 		}},
+		{name: "E8 consent to what was approved", story: func(s *scene) { s.consent(nil) }, consented: true},
+		{name: "E8 no consent", story: func(*scene) {}, consented: true, codes: []string{"consent_missing"}},
+		{name: "E8 declined", story: func(s *scene) { s.declined() }, consented: true, codes: []string{"consent_missing"}},
+		{name: "E8 consent to another event", story: func(s *scene) {
+			s.consent(members{"approval_event_id": "evt_2Yt7Qv9LqMv4z7sA2bN1k0YpEdHc9Rxx"})
+		}, consented: true, codes: []string{"consent_mismatch"}},
+		{name: "E8 consent by another approver", story: func(s *scene) {
+			s.consent(members{"approver": map[string]any{"iss": "https://id.a.example", "sub": "stranger"}})
+		}, consented: true, codes: []string{"consent_mismatch"}},
+		{name: "E8 two consents", story: func(s *scene) {
+			s.consent(nil)
+			s.consent(members{"evidence_id": "evt_7Yt7Qv9LqMv4z7sA2bN1k0YpEdHc9Rxx", "sequence": 2})
+		}, consented: true, codes: []string{"consent_twice"}},
 		{name: "E9 registered in time", story: func(s *scene) { s.decide(nil); s.execute(nil) },
 			opts: BundleOptions{Within: 3 * time.Second}},
 		{name: "E9 registered late", story: func(s *scene) {
@@ -372,9 +387,67 @@ func TestExpectedSets(t *testing.T) {
 		}, codes: []string{"erasure_of_nothing"}},
 	} {
 		s := newScene(t)
+		if tc.consented {
+			s = newScene(t, func(r *mission.Record) { _, r.ConsentRenderingHash = disclosed(t) })
+		}
 		tc.story(s)
-		expect(t, tc.name, s.report(tc.opts), tc.codes...)
+		r := s.report(tc.opts)
+		if missing := r.All().Code("consent_missing"); tc.consented && missing != slices.Contains(tc.codes, "consent_missing") {
+			t.Errorf("%s: consent missing: %t", tc.name, missing)
+		}
+		expect(t, tc.name, r, slices.DeleteFunc(tc.codes, func(c string) bool { return c == "consent_missing" })...)
 	}
+}
+
+// disclosed is the disclosure of the mission of a scene.
+func disclosed(t testing.TB) (*mission.Disclosure, mission.Digest) {
+	t.Helper()
+	rec := missiontest.Record()
+	d, hash, err := mission.NewDisclosure(mission.DisclosureInput{ID: "dsc_1", Issuer: rec.Issuer, Intent: rec.Intent,
+		Set: rec.AuthoritySet, ExpiresAt: rec.ExpiresAt, Subject: mission.Party{Iss: rec.Subject.Iss, Sub: rec.Subject.Sub},
+		Approver: mission.Party{Iss: rec.Approver.Iss, Sub: rec.Approver.Sub}, Client: mission.RequestingClient{ClientID: rec.ClientID},
+		Source: rec.AuthoritySource, PolicyVersion: rec.PolicyVersion, Channel: "test", RenderedAt: rec.CreatedAt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, hash
+}
+
+// consent logs the consent of the mission's approver.
+func (s *scene) consent(edits members) {
+	s.t.Helper()
+	s.logConsent(s.feed(), s.consentOf(true).with(edits))
+}
+
+// declined logs that the approver declined the same disclosure, where there is no mission.
+func (s *scene) declined() {
+	s.t.Helper()
+	feed := s.issuer + "/approvals/" + string(s.rec.ApprovalEventID)
+	s.subjects = append(s.subjects, feed)
+	s.logConsent(feed, s.consentOf(false).with(members{"decision": "declined", "approved_at": nil, "declined_at": s.rec.CreatedAt}))
+}
+
+func (s *scene) consentOf(approved bool) members {
+	s.t.Helper()
+	shown, hash := disclosed(s.t)
+	m := map[string]any{"issuer": s.issuer, "intent_hash": string(s.rec.IntentHash),
+		"authority_hash": string(s.rec.AuthorityHash), "consent_rendering_hash": string(hash)}
+	if approved {
+		m["id"] = string(s.rec.ID)
+	}
+	return members{"evidence_id": "evt_2Yt7Qv9LqMv4z7sA2bN1k0YpEdHc9Rzz", "mission": m, "approver": s.rec.Approver,
+		"decision": "approved", "approved_at": s.rec.CreatedAt, "disclosure": shown, "sequence": 1,
+		"authentication_context": map[string]any{"method": "oidc"}, "approval_event_id": string(s.rec.ApprovalEventID)}
+}
+
+func (s *scene) logConsent(feed string, m members) {
+	s.t.Helper()
+	value, err := jws.Sign(context.Background(), s.keys["status"], jws.TypConsentEvidence, marshal(s.t, m))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.logOn(feed, "", mission.ContentConsentEvidence, marshal(s.t, m.with(members{
+		"evidence_envelope": evidence.Envelope{Format: evidence.FormatJWS, Value: value}})))
 }
 
 // erase leaves the body of an entry out and logs an erasure record about the body of another, if it is another.

@@ -179,3 +179,67 @@ func TestCatalogueKnowsWhatServicesLog(t *testing.T) {
 		}
 	})
 }
+
+// No entry of the log holds anything of a body: every text of every body is looked for in every entry.
+//
+// Audit rows: 38.
+func TestEntriesHoldNothingOfBodies(t *testing.T) {
+	verifiertest.InBorder(t, func(t *testing.T, b *verifiertest.Border) {
+		b.Convey()
+		verifiertest.Settle()
+		for _, d := range []*verifiertest.Domain{b.Origin, b.Receiver} {
+			v := d.Ledger.MustView(t)
+			var entries [][]byte
+			texts, public := map[string]bool{}, ""
+			for i := range v.Head().Size {
+				e, err := v.Entry(i)
+				must(t, err)
+				s, err := ledger.ParseStatement(e.Statement)
+				must(t, err)
+				entries = append(entries, e.Statement)
+				public += s.Issuer + " " + s.Subject + " " + s.ContentType + " "
+				body, err := v.Body(s.Digest)
+				must(t, err)
+				var value any
+				if mission.Decode(body, &value) == nil {
+					collectTexts(value, texts)
+				} else {
+					texts[string(body)] = true // a token, or CBOR
+				}
+			}
+			looked := 0
+			for text := range texts {
+				if len(text) < 6 || strings.Contains(public, text) {
+					continue
+				}
+				looked++
+				for i, e := range entries {
+					if strings.Contains(string(e), text) {
+						t.Errorf("%s: entry %d holds a text of a body", d.Issuer, i)
+					}
+				}
+			}
+			if looked < 100 {
+				t.Errorf("%s: only %d texts", d.Issuer, looked)
+			}
+			t.Logf("%s: %d texts in %d entries", d.Issuer, looked, len(entries))
+		}
+	})
+}
+
+// collectTexts gathers every member name and string of a JSON value.
+func collectTexts(v any, texts map[string]bool) {
+	switch v := v.(type) {
+	case string:
+		texts[v] = true
+	case []any:
+		for _, e := range v {
+			collectTexts(e, texts)
+		}
+	case map[string]any:
+		for name, e := range v {
+			texts[name] = true
+			collectTexts(e, texts)
+		}
+	}
+}

@@ -90,12 +90,6 @@ const (
 	ContentAccess = "application/mas-evidence-access+json"
 	ContentExport = "application/mas-export+json"
 	ContentHold   = "application/mas-legal-hold+json"
-
-	ContentPolicy       = "application/mas-registration-policy+cbor"
-	ContentTrustAnchors = "application/mas-trust-anchors+cbor"
-	ContentSuccession   = "application/mas-key-succession+cbor"
-	ContentFeedEpoch    = "application/mas-feed-epoch+cbor"
-	ContentLogClosed    = "application/mas-log-closed+cbor"
 )
 
 var (
@@ -196,9 +190,9 @@ var catalogue = []Type{
 	token(mission.ContentDerivationReceipt, jws.TypDerivationReceipt, byIssuer, nil),
 
 	public(ledger.ContentTypeGenesis),
-	public(ContentPolicy),
-	public(ContentTrustAnchors),
-	public(ContentSuccession),
-	public(ContentFeedEpoch),
-	public(ContentLogClosed),
+	public(ledger.ContentTypePolicy),
+	public(ledger.ContentTypeAnchors),
+	public("application/mas-key-succession+cbor"),
+	public(ledger.ContentTypeFeedEpoch),
+	public("application/mas-log-closed+cbor"),
 }
