@@ -77,6 +77,8 @@ var imports = []importRule{
 		never: append([]string{"./mission", "./federation", badger, "net/http"}, engines...)},
 	{pkg: "ledger/registry", ours: []string{"ledger"}, third: []string{xrate},
 		never: append([]string{"./mission", "./federation", badger, "net/http"}, engines...)},
+	{pkg: "ledger/witness", ours: []string{"ledger", "ledger/durable"}, third: []string{note},
+		never: append([]string{"./mission", "./federation", "./verifier", "./schemas", "./cmd"}, engines...)},
 	{pkg: "ledger/durable", never: []string{"./"}},
 	{pkg: "ledger/journal", ours: []string{"ledger/durable"}, third: []string{zstd, xsys},
 		never: []string{"./mission", "./federation", "./verifier", "./schemas", "./cmd", "./ledger/sequencer"}},

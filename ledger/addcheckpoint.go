@@ -88,7 +88,7 @@ func ParseAddCheckpoint(body []byte) (AddCheckpoint, error) {
 	if err != nil {
 		return AddCheckpoint{}, fmt.Errorf("%w: %w", ErrAddCheckpoint, err)
 	}
-	claimed, err := claimedBy(checkpoint)
+	claimed, err := UnverifiedCheckpoint(checkpoint)
 	if err != nil {
 		return AddCheckpoint{}, fmt.Errorf("%w: %w", ErrAddCheckpoint, err)
 	}

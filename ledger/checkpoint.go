@@ -139,8 +139,9 @@ func noteError(err error) error {
 	return fmt.Errorf("%w: %w", ErrCheckpoint, err)
 }
 
-// claimedBy is what a note of the checkpoint form says. Nothing is verified, not even the root of an empty tree.
-func claimedBy(text []byte) (Checkpoint, error) {
+// UnverifiedCheckpoint is what a note of the checkpoint form says. Nothing is verified, not even the root of an empty
+// tree: it serves to find the keys for OpenCheckpoint, and to read again what was verified before.
+func UnverifiedCheckpoint(text []byte) (Checkpoint, error) {
 	n, err := splitNote(text)
 	if err != nil {
 		return Checkpoint{}, err

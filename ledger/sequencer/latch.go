@@ -107,3 +107,7 @@ func (l *Log) written() {
 		l.log.Info("the store takes groups again")
 	}
 }
+
+// CloseIntegrity closes the integrity latch for a reason that was found outside of the store, such as a witness that
+// has seen more of this log than there is.
+func (l *Log) CloseIntegrity(code string) { l.closeIntegrity(code) }
