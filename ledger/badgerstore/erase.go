@@ -26,11 +26,29 @@ const (
 
 var erasureMagic = [4]byte{'e', 'r', 'a', 's'}
 
+// EraseBody destroys the key of the stored body with this digest, see Vault.Erase. The error wraps ledger.ErrNotFound
+// if there is none. The sealed body stays.
+func (s *Store) EraseBody(digest ledger.Hash) error {
+	snapshot, err := s.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close()
+	sealed, err := snapshot.Get(ledger.BodyKey(digest))
+	if err != nil {
+		return err
+	}
+	return s.vault.Erase(digest, sealed)
+}
+
 // Erase destroys the key of a sealed body, so that neither it nor any copy of it can be opened again. The erasure is
 // durable when Erase returns nil. The body must open, or be erased already: Erase does not destroy a key on a mere
-// number.
+// number. A key that is gone is left alone: its erasure is in the journal, or was before the journal was lost.
 func (v *Vault) Erase(digest ledger.Hash, sealed []byte) error {
-	if _, err := v.Open(digest, sealed); err != nil && !errors.Is(err, ledger.ErrErased) {
+	if _, err := v.Open(digest, sealed); err != nil {
+		if errors.Is(err, ledger.ErrErased) {
+			return nil
+		}
 		return err
 	}
 	slot, err := sealedSlot(sealed)

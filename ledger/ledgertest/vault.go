@@ -76,6 +76,21 @@ func (v *Vault) Erase(sealed []byte) {
 	v.keys[binary.BigEndian.Uint64(sealed)] = nil
 }
 
+// EraseBody destroys the key of the stored body with this digest.
+func (l *Log) EraseBody(digest ledger.Hash) error {
+	snapshot, err := l.Store.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close()
+	sealed, err := snapshot.Get(ledger.BodyKey(digest))
+	if err != nil {
+		return err
+	}
+	l.Vault.(*Vault).Erase(sealed)
+	return nil
+}
+
 // Sealed returns how many keys were used.
 func (v *Vault) Sealed() int {
 	v.mu.Lock()

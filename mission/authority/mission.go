@@ -65,6 +65,9 @@ func (a *Authority) record(v ledger.View, id mission.ID) (*mission.Record, error
 		return nil, unavailable("reading an approval", fmt.Errorf("another record was approved: %w", ledger.ErrIntegrity))
 	}
 	body, err := v.Body(s.Digest)
+	if errors.Is(err, ledger.ErrErased) { // only missions that have ended are erased; nobody can ask about this one
+		return nil, fmt.Errorf("mission: %w: %w", ledger.ErrNotFound, err)
+	}
 	if err != nil {
 		return nil, unavailable("reading a record", err)
 	}
@@ -117,6 +120,12 @@ func (c *records) get(id mission.ID) *mission.Record {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.m[id]
+}
+
+func (c *records) drop(id mission.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.m, id)
 }
 
 func (c *records) put(rec *mission.Record) {

@@ -319,6 +319,9 @@ func (a *Authority) submissionAnswer(r *reading, s *submitted) ([]byte, error) {
 	out := submissionAnswer{SubmissionID: s.SubmissionID, Status: s.status(r.at)}
 	if s.outcome != nil && s.outcome.MissionID != "" {
 		rec, err := a.record(r, s.outcome.MissionID)
+		if errors.Is(err, ledger.ErrNotFound) { // erased since
+			return nil, errNotFound
+		}
 		if err != nil {
 			return nil, unavailable("reading an approved mission", err)
 		}
