@@ -8,21 +8,11 @@ import (
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
 )
-
-// ContentAccess is the media type of an access record.
-const ContentAccess = "application/mas-evidence-access+json"
 
 // maxReads bounds the reads that are remembered; beyond it a read may be recorded twice in an hour.
 const maxReads = 1 << 16
-
-// An Access says that somebody read an evidence body: at the time given, and maybe again within the hour.
-type Access struct {
-	Digest mission.Digest `json:"digest"` // of the body
-	Reader string         `json:"reader"` // principal id
-	At     string         `json:"at"`
-	Salt   string         `json:"salt"`
-}
 
 // access is what one record of an hour covers.
 type access struct {
@@ -65,8 +55,9 @@ func (c *Custody) record(ctx context.Context, a access) error {
 	if err != nil {
 		return err
 	}
-	entry, err := c.evidence(ctx, subject, ContentAccess, at, Access{Digest: mission.DigestOf(a.digest),
-		Reader: a.reader, At: mission.FormatTime(at), Salt: mission.NewSalt()})
+	entry, err := c.evidence(ctx, subject, evidence.ContentAccess, at, evidence.Access{Kind: evidence.AccessRead,
+		By: a.reader, Digests: []mission.Digest{mission.DigestOf(a.digest)}, At: mission.FormatTime(at),
+		Salt: mission.NewSalt()})
 	if err != nil {
 		return err
 	}

@@ -76,8 +76,8 @@ func New(c Config) (*Custody, error) {
 // The rows of this package.
 //
 //	erasure/<digest>      the erasure of a body: Erasure, justified by its record
-//	held/<scope>          counter of the holds on a subject or an entry
-//	hold/<id>             Hold; version 2 once released
+//	held/<scope>          counter of the holds on a subject or on the body of a digest
+//	hold/<id>             the hold as it was set or released
 //	retention             digest of the retention policy in force, justified by the entry that logs it
 const (
 	erasurePrefix = "erasure/"

@@ -15,6 +15,7 @@ import (
 	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/custody"
+	"github.com/mission-authority/mas/mission/evidence"
 )
 
 const days = 24 * time.Hour
@@ -128,11 +129,11 @@ func TestErase(t *testing.T) {
 	k := newKeeper(t, "")
 	entry, digest := k.put("msn_a", "the body")
 	_, other := k.put("msn_a", "another body")
-	if _, _, err := k.Erase(t.Context(), entry, custody.BasisDataSubject, "admin"); !errors.Is(err, custody.ErrInUse) {
+	if _, _, err := k.Erase(t.Context(), entry, evidence.BasisDataSubject, "admin"); !errors.Is(err, custody.ErrInUse) {
 		t.Fatalf("while the mission goes on: %v", err)
 	}
 	k.end("msn_a")
-	e, again, err := k.Erase(t.Context(), entry, custody.BasisDataSubject, "admin")
+	e, again, err := k.Erase(t.Context(), entry, evidence.BasisDataSubject, "admin")
 	if err != nil || again || e.Entry != entry {
 		t.Fatalf("%+v, again %v, %v", e, again, err)
 	}
@@ -142,17 +143,21 @@ func TestErase(t *testing.T) {
 	if _, err := k.body(other); err != nil {
 		t.Errorf("a body beside it: %v", err)
 	}
-	records := k.feed(k.log.Keys.Subject(t, "msn_a"), custody.ContentErasure)
-	var r custody.Record
-	if len(records) != 1 || mission.Decode(records[0], &r) != nil || r.Erased != mission.DigestOf(digest) ||
-		r.Basis != custody.BasisDataSubject || r.OrderedBy != "admin" || len(r.Salt) < 22 {
-		t.Errorf("records %q", records)
+	records := k.feed(k.log.Keys.Subject(t, "msn_a"), evidence.ContentErasure)
+	if len(records) != 1 {
+		t.Fatalf("records %q", records)
 	}
-	second, again, err := k.Erase(t.Context(), entry, custody.BasisRetention, "admin-2")
+	f, err := evidence.Check(evidence.ContentErasure, records[0],
+		evidence.Claims{Issuer: k.log.Keys.Issuer, Subject: k.log.Keys.Subject(t, "msn_a")})
+	if err != nil || f.Erases != mission.DigestOf(digest) ||
+		string(f.Record.(*evidence.Erasure).Rest["mas_ordered_by"].Bytes()) != `"admin"` {
+		t.Errorf("record %q: %v", records[0], err)
+	}
+	second, again, err := k.Erase(t.Context(), entry, evidence.BasisRetention, "admin-2")
 	if err != nil || !again || second != e {
 		t.Errorf("again: %+v, %v, %v", second, again, err)
 	}
-	if n := len(k.feed(k.log.Keys.Subject(t, "msn_a"), custody.ContentErasure)); n != 1 {
+	if n := len(k.feed(k.log.Keys.Subject(t, "msn_a"), evidence.ContentErasure)); n != 1 {
 		t.Errorf("%d records", n)
 	}
 	if len(k.missions.forgot) == 0 || k.missions.forgot[0] != "msn_a" {
@@ -168,10 +173,11 @@ func TestWhatIsNotErased(t *testing.T) {
 	k := newKeeper(t, "")
 	entry, digest := k.put("msn_a", "the body")
 	k.end("msn_a")
-	e, _, err := k.Erase(t.Context(), entry, custody.BasisDataSubject, "admin")
+	e, _, err := k.Erase(t.Context(), entry, evidence.BasisDataSubject, "admin")
 	if err != nil {
 		t.Fatal(err)
 	}
+	second, _ := k.put("msn_a", "another body")
 	v := k.log.MustView(t)
 	genesis, err := v.Entry(0)
 	if err != nil {
@@ -181,11 +187,11 @@ func TestWhatIsNotErased(t *testing.T) {
 		entry, basis string
 		want         error
 	}{
-		"no entry id":       {"x", custody.BasisDataSubject, ledger.ErrNotFound},
-		"unknown entry":     {strings.Repeat("0", 64), custody.BasisDataSubject, ledger.ErrNotFound},
-		"another reason":    {entry, "because", custody.ErrInvalid},
-		"genesis":           {ledger.EntryID(ledger.HashLeaf(genesis.Statement)), custody.BasisDataSubject, custody.ErrPublic},
-		"an erasure record": {e.Record, custody.BasisDataSubject, custody.ErrInUse},
+		"no entry id":       {"x", evidence.BasisDataSubject, ledger.ErrNotFound},
+		"unknown entry":     {strings.Repeat("0", 64), evidence.BasisDataSubject, ledger.ErrNotFound},
+		"another reason":    {second, "because", custody.ErrInvalid},
+		"genesis":           {ledger.EntryID(ledger.HashLeaf(genesis.Statement)), evidence.BasisDataSubject, custody.ErrPublic},
+		"an erasure record": {e.Record, evidence.BasisDataSubject, custody.ErrInUse},
 	} {
 		if _, _, err := k.Erase(t.Context(), c.entry, c.basis, "admin"); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
@@ -217,11 +223,11 @@ func TestErasureByTheProducer(t *testing.T) {
 	const pdp, pep, decision = "https://pdp.example", "https://pep.example", "application/mission-decision-evidence+json"
 	body := []byte("a decision")
 	entry := foreign(pdp, "msn_a", decision, body)
-	if _, _, err := k.Erase(t.Context(), entry, custody.BasisDataSubject, "admin"); !errors.Is(err, custody.ErrProducer) {
+	if _, _, err := k.Erase(t.Context(), entry, evidence.BasisDataSubject, "admin"); !errors.Is(err, custody.ErrProducer) {
 		t.Fatalf("by an administrator: %v", err)
 	}
 	record := func(digest mission.Digest) []byte {
-		b, err := mission.Marshal(custody.Record{Erased: digest, Basis: custody.BasisDataSubject,
+		b, err := mission.Marshal(evidence.Erasure{Erased: digest, Basis: evidence.BasisDataSubject,
 			ErasedAt: mission.FormatTime(k.now), Salt: mission.NewSalt()})
 		if err != nil {
 			t.Fatal(err)
@@ -230,9 +236,9 @@ func TestErasureByTheProducer(t *testing.T) {
 	}
 	digest := mission.RawDigest(body)
 	for name, by := range map[string]string{
-		"another producer":  foreign(pep, "msn_a", custody.ContentErasure, record(digest)),
-		"another feed":      foreign(pdp, "msn_b", custody.ContentErasure, record(digest)),
-		"another body":      foreign(pdp, "msn_a", custody.ContentErasure, record(mission.RawDigest([]byte("x")))),
+		"another producer":  foreign(pep, "msn_a", evidence.ContentErasure, record(digest)),
+		"another feed":      foreign(pdp, "msn_b", evidence.ContentErasure, record(digest)),
+		"another body":      foreign(pdp, "msn_a", evidence.ContentErasure, record(mission.RawDigest([]byte("x")))),
 		"no erasure record": foreign(pdp, "msn_a", decision, record(digest)),
 	} {
 		if _, _, err := k.CarryOut(t.Context(), by, entry); err == nil {
@@ -242,7 +248,7 @@ func TestErasureByTheProducer(t *testing.T) {
 	if _, err := k.body(sha256.Sum256(body)); err != nil {
 		t.Fatal(err)
 	}
-	by := foreign(pdp, "msn_a", custody.ContentErasure, record(digest))
+	by := foreign(pdp, "msn_a", evidence.ContentErasure, record(digest))
 	e, _, err := k.CarryOut(t.Context(), by, entry)
 	if err != nil || e.Record != by {
 		t.Fatalf("%+v, %v", e, err)
@@ -263,7 +269,7 @@ func TestRecoverFinishesErasures(t *testing.T) {
 	entry, digest := k.put("msn_a", "the body")
 	k.end("msn_a")
 	k.broken = errors.New("no key file")
-	_, _, err := k.Erase(t.Context(), entry, custody.BasisDataSubject, "admin")
+	_, _, err := k.Erase(t.Context(), entry, evidence.BasisDataSubject, "admin")
 	if !errors.Is(err, ledger.ErrOutcomeUnknown) {
 		t.Fatalf("with a broken vault: %v", err)
 	}
@@ -299,7 +305,7 @@ func TestHolds(t *testing.T) {
 	}
 	refused := func(what string) {
 		t.Helper()
-		if _, _, err := k.Erase(t.Context(), entry, custody.BasisDataSubject, "admin"); !errors.Is(err, custody.ErrHeld) {
+		if _, _, err := k.Erase(t.Context(), entry, evidence.BasisDataSubject, "admin"); !errors.Is(err, custody.ErrHeld) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -308,12 +314,12 @@ func TestHolds(t *testing.T) {
 		t.Errorf("retention erased %d under a hold, %v", n, err)
 	}
 	for range 2 { // the second changes nothing
-		if h, err := k.Release(t.Context(), whole.ID, "settled", "admin-2"); err != nil || h.State != custody.HoldReleased {
+		if h, err := k.Release(t.Context(), whole.ID, "settled", "admin-2"); err != nil || h.Action != evidence.HoldRelease {
 			t.Fatalf("%+v, %v", h, err)
 		}
 	}
 	refused("under the hold of the entry")
-	if _, _, err := k.Erase(t.Context(), second, custody.BasisDataSubject, "admin"); err != nil {
+	if _, _, err := k.Erase(t.Context(), second, evidence.BasisDataSubject, "admin"); err != nil {
 		t.Errorf("an entry that is not held: %v", err)
 	}
 	if _, err := k.Release(t.Context(), one.ID, "settled", "admin"); err != nil {
@@ -354,7 +360,7 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-func failed(_ custody.Hold, err error) error { return err }
+func failed(_ evidence.Hold, err error) error { return err }
 
 // A hold and an erasure of the same body at the same time: whoever is acknowledged first wins, and never both.
 func TestHoldAgainstErasure(t *testing.T) {
@@ -363,11 +369,11 @@ func TestHoldAgainstErasure(t *testing.T) {
 	held, gone := 0, 0
 	for i := range 50 {
 		entry, digest := k.put("msn_a", fmt.Sprintf("body %d", i))
-		var placed custody.Hold
+		var placed evidence.Hold
 		var holdErr, eraseErr error
 		var wg sync.WaitGroup
 		wg.Go(func() { placed, holdErr = k.Place(context.Background(), "", entry, "r", "admin") })
-		wg.Go(func() { _, _, eraseErr = k.Erase(context.Background(), entry, custody.BasisDataSubject, "admin") })
+		wg.Go(func() { _, _, eraseErr = k.Erase(context.Background(), entry, evidence.BasisDataSubject, "admin") })
 		wg.Wait()
 		_, err := k.body(digest)
 		switch {
@@ -467,11 +473,11 @@ func TestReadsAreRecorded(t *testing.T) {
 			t.Fatalf("%q, %v", body, err)
 		}
 	}
-	records := func() []custody.Access {
-		var out []custody.Access
+	records := func() []evidence.Access {
+		var out []evidence.Access
 		for _, day := range []string{"20261102", "20261103"} {
-			for _, body := range k.feed(k.log.Keys.Issuer+"/exports/access-"+day, custody.ContentAccess) {
-				var a custody.Access
+			for _, body := range k.feed(k.log.Keys.Issuer+"/exports/access-"+day, evidence.ContentAccess) {
+				var a evidence.Access
 				if err := mission.Decode(body, &a); err != nil {
 					t.Fatal(err)
 				}
@@ -482,7 +488,7 @@ func TestReadsAreRecorded(t *testing.T) {
 	}
 	read(digest, "auditor")
 	read(digest, "auditor")
-	if got := records(); len(got) != 1 || got[0].Reader != "auditor" || got[0].Digest != mission.DigestOf(digest) {
+	if got := records(); len(got) != 1 || got[0].By != "auditor" || got[0].Digests[0] != mission.DigestOf(digest) {
 		t.Fatalf("%+v", got)
 	}
 	read(digest, "iga")

@@ -4,49 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
 )
 
-// ContentErasure is the media type of an Erasure Record (audit 3.1).
-const ContentErasure = "application/mission-erasure-record+json"
-
-// The reasons of an erasure (audit 3.2). Others are an https URI or begin with "mas_".
-const (
-	BasisDataSubject = "data_subject_request"
-	BasisRetention   = "retention_limit"
-)
-
-// A Record is an Erasure Record: the body of the entry that says a body was erased.
-type Record struct {
-	Erased   mission.Digest `json:"erased"` // digest of the body
-	Basis    string         `json:"basis"`
-	ErasedAt string         `json:"erased_at"`
-	// OrderedBy is the principal who ordered it; "" for retention and for the record of another producer.
-	OrderedBy string `json:"mas_ordered_by,omitempty"`
-	Salt      string `json:"salt"`
-}
+// orderedBy is our member of an erasure record: the principal who ordered it.
+const orderedBy = "mas_ordered_by"
 
 // An Erasure is what is known of an erased body. It is the row erasure/<digest>.
 type Erasure struct {
 	Entry    string `json:"entry"`  // entry id of the erased evidence
-	Record   string `json:"record"` // entry id of the Erasure Record
+	Record   string `json:"record"` // entry id of the erasure record
 	Basis    string `json:"basis"`
 	ErasedAt string `json:"erased_at"`
 }
-
-// bases are the values of Record.Basis that an order may give.
-var bases = []string{BasisDataSubject, BasisRetention, "mas_legal_order", "mas_mistaken_record"}
 
 // Erase erases the body that the entry commits to, by order of the principal by. It returns when the key is destroyed;
 // again is true if that had been ordered before. Errors wrap ledger.ErrNotFound, ErrInvalid, ErrPublic, ErrInUse,
 // ErrHeld, ErrProducer, or are the log's. After an error that wraps ledger.ErrOutcomeUnknown the erasure is logged and
 // its key may still be there: Recover or the next Erase destroys it.
 func (c *Custody) Erase(ctx context.Context, entryID, basis, by string) (e Erasure, again bool, err error) {
-	if !slices.Contains(bases, basis) || by != "" && !text(by, 128) {
-		return Erasure{}, false, fmt.Errorf("basis or principal: %w", ErrInvalid)
+	if by != "" && !text(by, 128) {
+		return Erasure{}, false, fmt.Errorf("principal: %w", ErrInvalid)
 	}
 	err = retry(func() error {
 		v, err := c.Log.View()
@@ -71,13 +52,23 @@ func (c *Custody) erase(ctx context.Context, v ledger.View, t *target, basis, by
 		}
 		return e, ok, err
 	}
-	if t.statement.Issuer != c.Issuer && basis != BasisRetention { // the logged policy is for whoever registers here
+	if t.statement.Issuer != c.Issuer && basis != evidence.BasisRetention { // the logged policy is for whoever registers here
 		return Erasure{}, false, fmt.Errorf("%.200q: %w", t.statement.Issuer, ErrProducer)
 	}
 	at := c.Now()
-	record, err := c.evidence(ctx, t.statement.Subject, ContentErasure, at, Record{
-		Erased: mission.DigestOf(t.statement.Digest), Basis: basis, ErasedAt: mission.FormatTime(at), OrderedBy: by,
-		Salt: mission.NewSalt()})
+	doc := evidence.Erasure{Erased: mission.DigestOf(t.statement.Digest), Basis: basis, ErasedAt: mission.FormatTime(at),
+		Salt: mission.NewSalt()}
+	if by != "" {
+		who, err := mission.RawOf(by)
+		if err != nil {
+			return Erasure{}, false, err
+		}
+		doc.Rest = map[string]mission.Raw{orderedBy: who}
+	}
+	if err := doc.Validate(); err != nil {
+		return Erasure{}, false, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	record, err := c.evidence(ctx, t.statement.Subject, evidence.ContentErasure, at, doc)
 	if err != nil {
 		return Erasure{}, false, err
 	}
@@ -106,8 +97,8 @@ func (c *Custody) CarryOut(ctx context.Context, recordID, entryID string) (e Era
 		if err != nil {
 			return err
 		}
-		var r Record
-		if err := mission.Decode(body, &r); err != nil || by.statement.ContentType != ContentErasure {
+		var r evidence.Erasure
+		if err := mission.Decode(body, &r); err != nil || by.statement.ContentType != evidence.ContentErasure {
 			return fmt.Errorf("not an erasure record: %w", ErrInvalid)
 		}
 		if by.statement.Issuer != t.statement.Issuer || by.statement.Subject != t.statement.Subject ||
@@ -154,10 +145,10 @@ func (c *Custody) commit(ctx context.Context, v ledger.View, t *target, e *Erasu
 
 // erasable says why a body may not be erased.
 func (c *Custody) erasable(v ledger.View, t *target) error {
-	if ledger.PublicBody(t.statement.ContentType) {
+	if public(t.statement.ContentType) {
 		return fmt.Errorf("%s: %w", t.statement.ContentType, ErrPublic)
 	}
-	if t.statement.ContentType == ContentErasure || t.statement.ContentType == ContentHold {
+	if t.statement.ContentType == evidence.ContentErasure || t.statement.ContentType == evidence.ContentHold {
 		return fmt.Errorf("%s explains what is missing: %w", t.statement.ContentType, ErrInUse)
 	}
 	for _, scope := range t.scopes() {
@@ -230,4 +221,12 @@ func (c *Custody) Recover(ctx context.Context) (erasures int, err error) {
 }
 
 // scopes are what a hold on the target can name.
-func (t *target) scopes() []string { return []string{t.statement.Subject, t.entryID} }
+func (t *target) scopes() []string {
+	return []string{t.statement.Subject, string(mission.DigestOf(t.statement.Digest))}
+}
+
+// public reports whether bodies of a type are needed to read the log.
+func public(contentType string) bool {
+	t, known := evidence.Lookup(contentType)
+	return ledger.PublicBody(contentType) || known && t.Public
+}

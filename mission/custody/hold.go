@@ -8,37 +8,23 @@ import (
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
 )
-
-// ContentHold is the media type of the evidence of a legal hold.
-const ContentHold = "application/mas-legal-hold+json"
 
 const maxReason = 500
 
-// A Hold keeps the bodies of one mission, or the body of one entry, from being erased. It is the body of the entries
-// that place and release it, and the row hold/<id>.
-type Hold struct {
-	ID        string `json:"hold_id"` // hold_ and 32 base64url characters
-	Subject   string `json:"subject,omitempty"`
-	Entry     string `json:"entry,omitempty"` // instead of Subject: an entry id
-	State     string `json:"state"`           // placed or released
-	Reason    string `json:"reason"`          // 1 to 500 characters
-	OrderedBy string `json:"ordered_by"`
-	At        string `json:"at"`
-	Salt      string `json:"salt"`
+// A holdState is the row hold/<id>: the body of the entry that set or released the hold, and the feed it stands in.
+type holdState struct {
+	Hold evidence.Hold `json:"hold"`
+	Feed string        `json:"feed"`
 }
 
-// The states of a hold.
-const (
-	HoldPlaced   = "placed"
-	HoldReleased = "released"
-)
-
-func (h *Hold) scope() string {
-	if h.Entry != "" {
-		return h.Entry
+// scope is what the hold keeps: a subject or the digest of a body.
+func (h *holdState) scope() string {
+	if h.Hold.Digest != "" {
+		return string(h.Hold.Digest)
 	}
-	return h.Subject
+	return h.Hold.Subject
 }
 
 // held reports whether a scope is under a hold.
@@ -55,36 +41,36 @@ func (c *Custody) held(v ledger.View, scope string) (bool, error) {
 	return [8]byte(r.Value) != [8]byte{}, nil
 }
 
-// Place puts a mission, or an entry, under a hold. Exactly one of missionID and entryID is given. The error wraps
-// ledger.ErrNotFound if there is nothing of that name in the log.
-func (c *Custody) Place(ctx context.Context, missionID, entryID, reason, by string) (Hold, error) {
+// Place puts everything about a mission, or the body of one entry, under a hold. Exactly one of missionID and entryID is
+// given. The error wraps ledger.ErrNotFound if there is nothing of that name in the log.
+func (c *Custody) Place(ctx context.Context, missionID, entryID, reason, by string) (evidence.Hold, error) {
 	if (missionID == "") == (entryID == "") || !text(reason, maxReason) || !text(by, 128) {
-		return Hold{}, fmt.Errorf("scope, reason or principal: %w", ErrInvalid)
+		return evidence.Hold{}, fmt.Errorf("scope, reason or principal: %w", ErrInvalid)
 	}
-	h := Hold{ID: "hold_" + strings.TrimPrefix(string(mission.NewEventID()), "evt_"), Entry: entryID, State: HoldPlaced,
-		Reason: reason, OrderedBy: by}
+	var h holdState
+	id := "hold_" + strings.TrimPrefix(string(mission.NewEventID()), "evt_")
 	err := retry(func() error {
 		v, err := c.Log.View()
 		if err != nil {
 			return err
 		}
 		defer v.Close()
-		feed := ""
+		h.Hold = evidence.Hold{ID: id, Action: evidence.HoldSet, Reason: reason, By: by}
 		if missionID != "" {
-			feed, err = c.missionFeed(v, missionID)
-			h.Subject = feed
+			h.Feed, err = c.missionFeed(v, missionID)
+			h.Hold.Subject = h.Feed
 		} else {
 			var t *target
 			if t, err = c.find(v, entryID); err == nil {
-				feed = t.statement.Subject
+				h.Feed, h.Hold.Digest = t.statement.Subject, mission.DigestOf(t.statement.Digest)
 			}
 		}
 		if err != nil {
 			return err
 		}
-		return c.log(ctx, &h, feed, ledger.Absent(holdRow(h.ID)), 1)
+		return c.log(ctx, &h, ledger.Absent(holdRow(id)), 1)
 	})
-	return h, err
+	return h.Hold, err
 }
 
 // missionFeed is the subject of a mission that has entries.
@@ -100,44 +86,39 @@ func (c *Custody) missionFeed(v ledger.View, id string) (string, error) {
 }
 
 // Release ends a hold. Releasing what is released changes nothing.
-func (c *Custody) Release(ctx context.Context, id, reason, by string) (h Hold, err error) {
+func (c *Custody) Release(ctx context.Context, id, reason, by string) (evidence.Hold, error) {
 	if !text(reason, maxReason) || !text(by, 128) {
-		return Hold{}, fmt.Errorf("reason or principal: %w", ErrInvalid)
+		return evidence.Hold{}, fmt.Errorf("reason or principal: %w", ErrInvalid)
 	}
-	err = retry(func() error {
+	var h holdState
+	err := retry(func() error {
 		v, err := c.Log.View()
 		if err != nil {
 			return err
 		}
 		defer v.Close()
-		h = Hold{}
 		r, err := get(v, holdRow(id), &h)
-		if err != nil || h.State == HoldReleased {
+		if err != nil || h.Hold.Action == evidence.HoldRelease {
 			return err
 		}
-		feed := h.Subject
-		if h.Entry != "" {
-			t, err := c.find(v, h.Entry)
-			if err != nil {
-				return err
-			}
-			feed = t.statement.Subject
-		}
-		h.State, h.Reason, h.OrderedBy = HoldReleased, reason, by
-		return c.log(ctx, &h, feed, ledger.Version(r.Key, r.Version), -1)
+		h.Hold.Action, h.Hold.Reason, h.Hold.By = evidence.HoldRelease, reason, by
+		return c.log(ctx, &h, ledger.Version(r.Key, r.Version), -1)
 	})
-	return h, err
+	return h.Hold, err
 }
 
 // log commits a hold as it is now.
-func (c *Custody) log(ctx context.Context, h *Hold, feed string, expect ledger.Precondition, add int64) error {
+func (c *Custody) log(ctx context.Context, h *holdState, expect ledger.Precondition, add int64) error {
 	at := c.Now()
-	h.At, h.Salt = mission.FormatTime(at), mission.NewSalt()
-	entry, err := c.evidence(ctx, feed, ContentHold, at, h)
+	h.Hold.At, h.Hold.Salt = mission.FormatTime(at), mission.NewSalt()
+	if err := h.Hold.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	entry, err := c.evidence(ctx, h.Feed, evidence.ContentHold, at, h.Hold)
 	if err != nil {
 		return err
 	}
-	put, err := row(holdRow(h.ID), h, 0)
+	put, err := row(holdRow(h.Hold.ID), h, 0)
 	if err != nil {
 		return err
 	}
@@ -150,7 +131,7 @@ func (c *Custody) log(ctx context.Context, h *Hold, feed string, expect ledger.P
 }
 
 // Holds lists the holds by id, released ones too, after the given id.
-func (c *Custody) Holds(after string, limit int) ([]Hold, error) {
+func (c *Custody) Holds(after string, limit int) ([]evidence.Hold, error) {
 	v, err := c.Log.View()
 	if err != nil {
 		return nil, err
@@ -160,7 +141,7 @@ func (c *Custody) Holds(after string, limit int) ([]Hold, error) {
 	if after != "" {
 		start = holdRow(after)
 	}
-	out := []Hold{}
+	out := []evidence.Hold{}
 	for r, err := range v.List(holdPrefix, start) {
 		if err != nil {
 			return nil, err
@@ -168,11 +149,11 @@ func (c *Custody) Holds(after string, limit int) ([]Hold, error) {
 		if len(out) == limit {
 			break
 		}
-		var h Hold
+		var h holdState
 		if err := mission.Decode(r.Value, &h); err != nil {
 			return nil, fmt.Errorf("custody: row %q: %w: %w", r.Key, ledger.ErrIntegrity, err)
 		}
-		out = append(out, h)
+		out = append(out, h.Hold)
 	}
 	return out, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
 )
 
 // ContentRetention is the media type of the evidence that a retention policy is in force.
@@ -69,7 +70,7 @@ func ParseRetention(data []byte) (*Retention, error) {
 			return nil, fmt.Errorf("custody: retention rule %d: a second one for its type", i)
 		case rule.Days < 1 || rule.Days > maxDays:
 			return nil, fmt.Errorf("custody: retention rule %d: %d days", i, rule.Days)
-		case ledger.PublicBody(rule.ContentType):
+		case public(rule.ContentType):
 			return nil, fmt.Errorf("custody: retention rule %d: bodies of this type are public", i)
 		}
 		r.days[rule.ContentType] = rule.Days
@@ -218,7 +219,7 @@ func (c *Custody) expire(ctx context.Context, v ledger.View, index uint64, at ti
 	if _, err := v.Body(t.statement.Digest); errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrErased) {
 		return false, nil
 	}
-	_, _, err = c.erase(ctx, v, t, BasisRetention, "")
+	_, _, err = c.erase(ctx, v, t, evidence.BasisRetention, "")
 	for _, kept := range []error{ErrHeld, ErrInUse, ErrPublic, ledger.ErrConflict} {
 		if errors.Is(err, kept) {
 			return false, nil

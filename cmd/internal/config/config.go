@@ -37,6 +37,7 @@ type Config struct {
 	Keys       Keys      `koanf:"keys"`                                    // signing keys and the root of the vault
 	Principals string    `koanf:"principals" validate:"required" path:"-"` // principals.json
 	PeersDir   string    `koanf:"peers_dir" path:"-"`                      // one directory for each peer; empty: no peers
+	Retention  string    `koanf:"retention" path:"-"`                      // retention policy; empty: nothing ages
 	Freshness  Freshness `koanf:"freshness"`                               // how long a signed status may be relied on
 	Log        Log       `koanf:"log"`                                     // the Merkle log
 	Limits     Limits    `koanf:"limits"`                                  // what one caller may ask for

@@ -27,6 +27,7 @@ import (
 	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/sequencer"
 	"github.com/mission-authority/mas/mission/authority"
+	"github.com/mission-authority/mas/mission/custody"
 )
 
 // drain is how long requests in flight may take to finish when the server stops.
@@ -58,7 +59,9 @@ type Domain struct {
 	o     Options
 	store *badgerstore.Store
 	epoch *epoch.Worker
-	api   *httpapi.API
+
+	custody *custody.Custody
+	api     *httpapi.API
 
 	upstream *peering.Client
 	ready    chan struct{}
@@ -161,6 +164,7 @@ func (d *Domain) serve(ctx context.Context) error {
 	work.Go(func() error { return d.store.Run(workCtx) })
 	work.Go(func() error { return d.epoch.Run(workCtx) })
 	work.Go(func() error { return d.Authority.Run(workCtx) })
+	work.Go(func() error { return d.custody.Run(workCtx) })
 	work.Go(func() error { return d.Authority.RunCoupling(workCtx) })
 
 	err := d.listen(ctx, workCtx)
@@ -171,7 +175,11 @@ func (d *Domain) serve(ctx context.Context) error {
 // recover finishes the authority's start. With a latch closed there is nothing to recover to: what can be read is
 // served and everything positive refused, so that operators see why.
 func (d *Domain) recover(ctx context.Context) error {
-	err := d.Authority.Recover(ctx)
+	// Logged erasures first: nothing may be read that the log says is gone.
+	_, err := d.custody.Recover(ctx)
+	if err == nil {
+		err = d.Authority.Recover(ctx)
+	}
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

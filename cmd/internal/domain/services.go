@@ -2,6 +2,7 @@ package domain
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/mission-authority/mas/cmd/internal/httpapi"
@@ -10,6 +11,7 @@ import (
 	"github.com/mission-authority/mas/federation/peering"
 	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/mission/authority"
+	"github.com/mission-authority/mas/mission/custody"
 )
 
 // openServices builds the authority and the HTTP surface over the log.
@@ -28,6 +30,10 @@ func (d *Domain) openServices() error {
 		return err
 	}
 	peers, err := readPeers(c.PeersDir)
+	if err != nil {
+		return err
+	}
+	retention, err := readRetention(c.Retention)
 	if err != nil {
 		return err
 	}
@@ -51,12 +57,17 @@ func (d *Domain) openServices() error {
 	if err != nil {
 		return err
 	}
+	if d.custody, err = custody.New(custody.Config{Issuer: c.Issuer, Log: d.Log, Vault: d.store,
+		Evidence: d.Keys.Key(keys.Evidence).COSE(), Missions: d.Authority, Retention: retention, Now: d.o.Now,
+		Logger: d.o.Logger}); err != nil {
+		return err
+	}
 	published, err := d.published(maxStale)
 	if err != nil {
 		return err
 	}
 	surface := httpapi.Config{
-		Issuer: c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority,
+		Issuer: c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority, Custody: d.custody,
 		Directory: d.Authority, Log: d.Log, Receipts: d.Keys.Key(keys.Receipts).COSE(),
 		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: telemetry.NewRegistry(),
 		ServeMetrics: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger,
@@ -81,4 +92,20 @@ func (d *Domain) published(maxStale time.Duration) (p httpapi.Published, err err
 	}
 	p.Evidence, err = d.Keys.Key(keys.Evidence).StatementJWKS()
 	return p, err
+}
+
+// readRetention reads the retention policy; without a file there is none.
+func readRetention(path string) (*custody.Retention, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the retention policy: %w", err)
+	}
+	r, err := custody.ParseRetention(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
 }

@@ -51,6 +51,7 @@ type Config struct {
 	LogOrigin string // name of the log
 	Missions  Missions
 	Peers     Federation // nil: no federation, its routes do not exist
+	Custody   Custody    // nil: nothing is erased, and reads are not recorded
 	Directory Directory
 	Log       ledger.Log
 	Receipts  ledger.Signer // signs COSE receipts

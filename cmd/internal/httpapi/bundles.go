@@ -226,6 +226,8 @@ func (b *assembly) entry(ctx context.Context, index, seq, size uint64, read func
 	b.out.Entries = append(b.out.Entries, verifier.BundleEntry{Index: index, Transparent: transparent})
 	body, err := b.view.Body(s.Digest)
 	switch {
+	case errors.Is(err, ledger.ErrErased) && b.explained(s):
+		return nil
 	case errors.Is(err, ledger.ErrErased), errors.Is(err, ledger.ErrNotFound):
 		b.out.Gaps = append(b.out.Gaps, verifier.Gap{EntryID: ledger.EntryID(s.Leaf()), Reason: "unavailable"})
 		return nil
@@ -240,4 +242,17 @@ func (b *assembly) entry(ctx context.Context, index, seq, size uint64, read func
 		return nil
 	}
 	return read(s.ContentType, body)
+}
+
+// explained names the erasure record of an erased body, if the log has one: it is in the same feed.
+func (b *assembly) explained(s *ledger.Statement) bool {
+	if b.api.config.Custody == nil {
+		return false
+	}
+	e, ok, err := b.api.config.Custody.Erased(b.view, s.Digest)
+	if err != nil || !ok {
+		return false
+	}
+	b.out.Erased = append(b.out.Erased, verifier.Erasure{EntryID: ledger.EntryID(s.Leaf()), Record: e.Record})
+	return true
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/mission-authority/mas/ledger"
@@ -29,7 +30,10 @@ func (a *API) getEvidence(c *call) (reply, error) {
 			return reply{}, err
 		}
 	}
-	out.body, err = v.Body(digest.Bytes())
+	out.body, err = a.body(c, v, digest)
+	if errors.Is(err, ledger.ErrErased) {
+		return a.erased(v, digest, err)
+	}
 	if err != nil {
 		return reply{}, logError(err)
 	}

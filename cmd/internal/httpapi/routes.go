@@ -79,6 +79,7 @@ func (a *API) table() []route {
 		{method: get, path: "/healthz", public: true, run: a.getHealth},
 		{method: get, path: "/readyz", public: true, run: a.getReady},
 	}
+	routes = append(routes, a.custodyRoutes(base, body)...)
 	if a.config.ServeMetrics {
 		routes = append(routes, route{method: get, path: "/metrics", public: true, run: a.getMetrics})
 	}
