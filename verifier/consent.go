@@ -13,6 +13,9 @@ import (
 // unattended is how an approval is recorded that a key file authenticated, with no person at a login.
 const unattended = "dev-unattended"
 
+// approvalErased stands where the way of an approval would, if the approval was erased.
+const approvalErased = "erased"
+
 // A consent is consent evidence (core 5.4): that a person was shown a disclosure and decided. Members that are not
 // needed for a verdict are left alone.
 type consent struct {

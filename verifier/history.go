@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/evidence"
 )
@@ -14,7 +15,7 @@ import (
 // (E8). The other expected-set rules are checkExpected's.
 func (c *bundleCheck) checkHistories() {
 	if q := c.contents.manifest.Query; q.Mission != "" {
-		if _, ok := c.facts.missions[mission.ID(q.Mission)]; !ok {
+		if _, ok := c.facts.missions[mission.ID(q.Mission)]; !ok && !c.approvalErased(mission.ID(q.Mission)) {
 			c.Findings.add(Audit, "approval_missing", q.Mission, "the bundle has no readable approval of the mission")
 		}
 	}
@@ -80,12 +81,26 @@ func (c *bundleCheck) history(s *story) MissionReport {
 	return m
 }
 
+// approvalErased reports whether the approval of a mission was erased, and a verified record says so. Who approved what
+// cannot be shown any more; that is not a finding.
+func (c *bundleCheck) approvalErased(id mission.ID) bool {
+	subject, err := ledger.MissionSubject(c.trust.Issuer, string(id))
+	return err == nil && slices.ContainsFunc(c.Records, func(r *RecordReport) bool {
+		return r.erased && r.ContentType == mission.ContentApprovalRecord && r.Subject == subject
+	})
+}
+
 // orphaned reports transitions of a mission whose approval is not there.
 func (c *bundleCheck) orphaned(s *story) MissionReport {
 	m := MissionReport{Issuer: c.trust.Issuer}
 	if len(s.transitions) > 0 {
 		t := s.transitions[0]
 		m.ID = string(t.value.MissionID)
+		if c.approvalErased(t.value.MissionID) {
+			last := s.transitions[len(s.transitions)-1].value
+			m.Approval, m.State, m.Version = approvalErased, last.State, last.Version
+			return m
+		}
 		m.Findings.add(Audit, "approval_missing", m.ID, "there are transitions of the mission but no approval")
 	} else if len(s.consents) > 0 {
 		m.ID = string(s.consents[0].value.mission())

@@ -23,6 +23,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/httpapi"
 	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/federation/peering"
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/badgerstore"
 	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/sequencer"
@@ -130,6 +131,16 @@ func (d *Domain) storeOptions() badgerstore.Options {
 		d.o.Store(&o)
 	}
 	return o
+}
+
+// Sealed is a stored evidence body as the store keeps it, for drills.
+func (d *Domain) Sealed(digest ledger.Hash) ([]byte, error) {
+	s, err := d.store.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Get(ledger.BodyKey(digest))
 }
 
 // Ready is closed when the server answers.

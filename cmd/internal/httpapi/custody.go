@@ -179,10 +179,7 @@ func (a *API) erased(v ledger.View, digest mission.Digest, cause error) (reply, 
 	if err != nil || !ok {
 		return reply{}, logError(errors.Join(cause, err))
 	}
-	out.body = a.json(struct {
-		ourProblem
-		Record string `json:"erasure_entry_id"`
-	}{ourProblem{Type: problemType + errErased.Code, Title: errErased.Description, Status: int64(out.status),
-		Code: errErased.Code}, e.Record})
+	out.body = a.json(ourProblem{Type: problemType + errErased.Code, Title: errErased.Description,
+		Status: int64(out.status), Code: errErased.Code, Record: e.Record})
 	return out, nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
+	"github.com/mission-authority/mas/mission/custody"
 	"github.com/mission-authority/mas/mission/jws"
 	"github.com/mission-authority/mas/mission/missiontest"
 )
@@ -57,6 +58,7 @@ type world struct {
 	api     *API
 	log     *ledgertest.Log
 	fake    *fakeMissions
+	ended   endedMissions
 	clock   *clock
 	lines   *syncBuffer // what was logged
 	metrics *telemetry.Registry
@@ -141,7 +143,7 @@ func (d directory) Principals() *authority.Principals { return d.ps }
 // newWorld starts a world with a fake state owner, two seconds after the API was made.
 func newWorld(t testing.TB, edits ...func(*Config)) *world {
 	t.Helper()
-	w := &world{TB: t, clock: &clock{now: epoch}, fake: &fakeMissions{}, lines: new(syncBuffer),
+	w := &world{TB: t, clock: &clock{now: epoch}, fake: &fakeMissions{}, ended: endedMissions{}, lines: new(syncBuffer),
 		metrics: telemetry.NewRegistry(), issuer: missiontest.Key("issuer")}
 	w.log = ledgertest.NewLog(t, ledgertest.Options{Keys: ledgertest.NewKeys(t, testOrigin), Now: w.clock.Now})
 	c := w.config(directory{principalsDocument(t)})
@@ -167,8 +169,14 @@ func (w *world) config(d Directory) Config {
 	if err != nil {
 		w.Fatal(err)
 	}
+	keeper, err := custody.New(custody.Config{Issuer: testIssuer, Log: w.log, Vault: w.log, Evidence: w.log.Keys.Evidence,
+		Missions: w.ended, Now: w.clock.Now, Logger: logger})
+	if err != nil {
+		w.Fatal(err)
+	}
 	return Config{
 		Issuer: testIssuer, Shard: "1", LogOrigin: testOrigin, Missions: w.fake, Peers: w.fake, Directory: d, Log: w.log,
+		Custody:  keeper,
 		Receipts: w.log.Keys.Receipt,
 		Published: Published{
 			Issuer: missiontest.Keys(w.issuer), Governance: missiontest.Keys(missiontest.Key("governance")),

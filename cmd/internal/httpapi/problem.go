@@ -103,6 +103,7 @@ type (
 		Code   string `json:"code"`
 		Reason string `json:"reason,omitempty"`
 		ID     string `json:"id,omitempty"` // of a failure of ours, also in the log
+		Record string `json:"erasure_entry_id,omitempty"`
 	}
 )
 
@@ -143,7 +144,7 @@ func (a *API) refuse(s surface, err error, nonce string) reply {
 		return r
 	default:
 		r.contentType = "application/problem+json"
-		r.body = a.json(ourProblem{problemType + e.Code, e.Description, int64(status), e.Code, e.Reason, id})
+		r.body = a.json(ourProblem{problemType + e.Code, e.Description, int64(status), e.Code, e.Reason, id, ""})
 		return r
 	}
 	r.contentType = "application/json"
