@@ -41,8 +41,8 @@ func (c *Custody) held(v ledger.View, scope string) (bool, error) {
 	return [8]byte(r.Value) != [8]byte{}, nil
 }
 
-// Place puts everything about a mission, or the body of one entry, under a hold. Exactly one of missionID and entryID is
-// given. The error wraps ledger.ErrNotFound if there is nothing of that name in the log.
+// Place puts everything about a mission, or the body of one entry, under a hold. Exactly one of missionID and entryID
+// is given. The error wraps ledger.ErrNotFound if there is nothing of that name in the log.
 func (c *Custody) Place(ctx context.Context, missionID, entryID, reason, by string) (evidence.Hold, error) {
 	if (missionID == "") == (entryID == "") || !text(reason, maxReason) || !text(by, 128) {
 		return evidence.Hold{}, fmt.Errorf("scope, reason or principal: %w", ErrInvalid)
