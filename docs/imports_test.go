@@ -103,7 +103,7 @@ var imports = []importRule{
 	{pkg: "cmd/internal/client", ours: []string{"mission", "mission/jws"}, never: engines},
 	{pkg: "cmd/internal/domain", ours: []string{"..."}, third: []string{note, xsync}},
 	{pkg: "cmd/masverify",
-		ours:  []string{"verifier", "mission", "mission/jws", "ledger", "federation", "schemas"},
+		ours:  []string{"verifier", "mission", "mission/evidence", "mission/jws", "ledger", "federation", "schemas"},
 		third: []string{cobra}, never: append([]string{"net/http"}, engines...)},
 	{pkg: "cmd/masctl",
 		ours: []string{"federation/peering", "verifier", "mission", "mission/jws", "ledger", "federation",

@@ -81,18 +81,20 @@ func of[T any](list []fact[evidence.Facts]) []fact[T] {
 }
 
 // VerifyWorkProduct checks a work product binding against the artifact and the provenance that came with it, by the
-// keys of the domain or producer that its iss names. It attributes; it never authorizes.
-func VerifyWorkProduct(binding, provenance, artifact []byte, trust *Trust) Findings {
-	var fs Findings
+// keys of the domain or producer that its iss names. It attributes; it never authorizes. What could be read is returned
+// beside the findings.
+func VerifyWorkProduct(binding, provenance, artifact []byte, trust *Trust) (*evidence.WorkProduct, *evidence.Provenance,
+	Findings) {
+	fs := Findings{}
 	var p evidence.Provenance
 	if err := mission.Decode(provenance, &p); err != nil {
 		fs.add(Integrity, "provenance_malformed", "", "not a work product provenance")
-		return fs
+		return nil, nil, fs
 	}
 	e, w, err := openWorkProduct(binding)
 	if err != nil {
 		fs.add(Integrity, "binding_malformed", "", "not a work product binding: %s", err.Error())
-		return fs
+		return nil, &p, fs
 	}
 	keys := trust.recordKeys(w.Iss)
 	if _, _, known := keys.Key(e.Envelope.KeyID); !known {
@@ -103,7 +105,7 @@ func VerifyWorkProduct(binding, provenance, artifact []byte, trust *Trust) Findi
 	if err := w.Covers(&p, artifact); err != nil {
 		fs.add(Integrity, "binding_mismatch", "", "the binding does not attribute the artifact: %s", err.Error())
 	}
-	return fs
+	return w, &p, fs
 }
 
 // openWorkProduct parses a binding that stands alone: its own iss stands for the statement's.

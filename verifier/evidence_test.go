@@ -303,7 +303,7 @@ func TestWorkProductBindings(t *testing.T) {
 		{"unknown key", bind("harness-1", missiontest.Key("x")), marshal(t, provenance), artifact, Unverifiable},
 		{"not a binding", []byte("e30.e30.e30"), marshal(t, provenance), artifact, Wrong},
 	} {
-		if fs := VerifyWorkProduct(tc.binding, tc.prov, tc.bytes, trust); fs.Outcome() != tc.outcome {
+		if _, _, fs := VerifyWorkProduct(tc.binding, tc.prov, tc.bytes, trust); fs.Outcome() != tc.outcome {
 			t.Errorf("%s: %v, want %s", tc.name, fs, tc.outcome)
 		}
 	}

@@ -62,6 +62,7 @@ func mustTrust(t testing.TB, b *Bundle) *Trust {
 	return &Trust{Anchor: Anchor{Issuer: b.Exporter, Origin: b.Head.Origin, VKey: b.VKeys[0]}}
 }
 
+// Audit rows: 108.
 func TestUnknownTypesAreIgnored(t *testing.T) {
 	d, b := smallBundle(t)
 	data, err := b.Marshal()

@@ -28,6 +28,8 @@ func fullTrust(t testing.TB) *Trust {
 	named := a.ring(newSigner(t))[0]
 	named.KeyID = []byte("ts-1")
 	trust.Receipts = append(trust.Receipts, retired, named)
+	trust.Producers = []Producer{{Issuer: "https://pdp.a.example", Types: []string{"application/x+json"}, Keys: trust.Keys,
+		Evidence: a.ring(newSigner(t))}}
 	return trust
 }
 
@@ -123,6 +125,13 @@ func TestTrustRefuses(t *testing.T) {
 		"peer is the issuer": change(func(d map[string]any) { d["peers"].([]any)[0].(map[string]any)["issuer"] = d["issuer"] }),
 		"peer twice": change(func(d map[string]any) {
 			d["peers"] = append(d["peers"].([]any), maps.Clone(d["peers"].([]any)[0].(map[string]any)))
+		}),
+		"producer is the issuer": change(func(d map[string]any) { first(d, "producers")["issuer"] = d["issuer"] }),
+		"producer is a peer":     change(func(d map[string]any) { first(d, "producers")["issuer"] = "https://b.example" }),
+		"producer of nothing":    change(func(d map[string]any) { first(d, "producers")["types"] = []any{} }),
+		"producer without keys":  change(func(d map[string]any) { delete(first(d, "producers"), "jwks") }),
+		"producer twice": change(func(d map[string]any) {
+			d["producers"] = append(d["producers"].([]any), maps.Clone(first(d, "producers")))
 		}),
 		"digest":    change(func(d map[string]any) { d["agreements"] = []any{"sha-256:short"} }),
 		"too large": string(text) + strings.Repeat(" ", MaxTrustBytes),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -80,6 +81,39 @@ func (t *tool) recordLine(r *verifier.RecordReport) {
 		index = fmt.Sprint(*r.Index)
 	}
 	t.line(string(r.Verdict), "%6s  %-44s %s", index, r.ContentType, r.Subject)
+}
+
+func (t *tool) workProductCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "work-product BINDING PROVENANCE ARTIFACT --trust TRUST",
+		Short: "Check who attributes an artifact to which mission",
+		Long: `Checks that a work product binding, signed by a mediator that the trust document knows, attributes exactly this
+artifact with exactly this provenance. An attribution that holds says where the artifact came from. It permits nothing.`,
+		Args: cobra.ExactArgs(3),
+		RunE: func(_ *cobra.Command, args []string) error {
+			trust, err := t.anchors()
+			if err != nil {
+				return err
+			}
+			var files [3][]byte
+			for i, name := range args {
+				if files[i], err = t.read(name); err != nil {
+					return err
+				}
+			}
+			w, p, fs := verifier.VerifyWorkProduct(bytes.TrimRight(files[0], "\n"), files[1], files[2], trust)
+			t.conclude(fs.Outcome())
+			if t.json {
+				return t.document(map[string]any{"binding": w, "provenance": p, "findings": fs, "outcome": fs.Outcome()})
+			}
+			if fs.Outcome() == verifier.OK {
+				t.line("verified", "%s  mission %s  made by %s on %s", p.CreatedAt, p.MissionID, p.Producer, p.DeploymentID)
+				t.line("attributed", "by the %s %s of %s", w.Mediator.Role, w.Mediator.ID, w.Iss)
+			}
+			t.findings(fs)
+			return nil
+		},
+	}
 }
 
 func (t *tool) checkpointCommand() *cobra.Command {

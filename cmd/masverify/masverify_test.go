@@ -14,6 +14,9 @@ import (
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/evidence"
+	"github.com/mission-authority/mas/mission/jws"
+	"github.com/mission-authority/mas/mission/missiontest"
 	"github.com/mission-authority/mas/verifier"
 	"github.com/mission-authority/mas/verifier/verifiertest"
 )
@@ -69,6 +72,7 @@ func TestScripts(t *testing.T) {
 //	proof-*.json                                           between their heads
 //	projection.jwt                                         that crossed between them
 //	agreement.json                                         of the two
+//	report.txt, provenance.json, binding.jwt, harness-trust.json   an artifact, and who attributes it
 //	status.jwt                         an answer about an active mission, to the question with $NONCE about $MISSION
 type stage struct {
 	files                   map[string][]byte
@@ -103,7 +107,40 @@ func newStage(t *testing.T) *stage {
 	}
 	verifiertest.InBorder(t, s.exchange)
 	s.golden(t)
+	s.workProduct(t, d)
 	return s
+}
+
+// workProduct puts an artifact on the stage with what attributes it, and a trust document that knows the mediator.
+func (s *stage) workProduct(t *testing.T, d *verifiertest.Domain) {
+	t.Helper()
+	key := missiontest.Key("harness")
+	trust := d.Trust()
+	trust.Producers = []verifier.Producer{{Issuer: "https://harness.a.example", Types: []string{evidence.ContentWorkProduct},
+		Keys: missiontest.Keys(key)}}
+	s.trust(t, "harness-trust.json", trust)
+	s.files["report.txt"] = []byte("the report")
+	p := evidence.Provenance{MissionID: mission.ID(s.mission), DeploymentID: "d-1", Producer: "agent-1",
+		CreatedAt: "2026-11-02T08:00:00Z"}
+	digest, err := p.Digest("https://harness.a.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	provenance, err := mission.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := mission.Marshal(evidence.WorkProduct{Iss: "https://harness.a.example",
+		Mediator: evidence.Emitter{ID: "harness-1", Role: evidence.Harness}, Artifact: mission.RawDigest(s.files["report.txt"]),
+		Provenance: digest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jws.Sign(t.Context(), key, jws.TypWorkProduct, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.files["provenance.json"], s.files["binding.jwt"] = provenance, []byte(token+"\n")
 }
 
 // golden puts the golden log of the vectors on the stage, with a trust document that names its keys as it does.

@@ -75,7 +75,7 @@ Exit codes: 0 all checked and right, 1 something is wrong, 2 something could not
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "print the report as one JSON document")
 	root.PersistentFlags().StringVar(&t.trust, "trust", "", "trust document of the issuer (trust.json)")
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(t.bundleCommand(), t.exchangeCommand(), t.statementCommand(), t.receiptCommand(),
+	root.AddCommand(t.bundleCommand(), t.exchangeCommand(), t.statementCommand(), t.receiptCommand(), t.workProductCommand(),
 		t.checkpointCommand(), t.consistencyCommand(), t.projectionCommand(), t.statusCommand(), t.agreementCommand(),
 		t.logCommand(), t.anchorCommand(), t.digestCommand(), t.jcsCommand(), t.vectorsCommand())
 	return root

@@ -51,15 +51,6 @@ type Facts struct {
 	Erases   mission.Digest // of an erasure record
 }
 
-// Unique names what only one record of a producer other than the mission's issuer may be about: its own id. Empty if it
-// has none.
-func (f *Facts) Unique(issuer string) string {
-	if f.ID == "" || slices.Contains(f.Type.Producers, Issuer) {
-		return ""
-	}
-	return f.Type.ContentType + "\n" + issuer + "\n" + f.ID
-}
-
 // a record can be decoded from a body and describe itself.
 type record interface {
 	describe(*Facts)
