@@ -143,15 +143,20 @@ func verifyCOSE(alg Algorithm, pub crypto.PublicKey, protected, payload, sig []b
 	if alg != want || len(sig) != SignatureSize {
 		return fmt.Errorf("%w: algorithm %d with a key for %d", ErrSignature, alg, want)
 	}
-	tbs := appendSigStructure(make([]byte, 0, len(protected)+len(payload)+24), protected, payload)
+	return verifyMessage(pub, appendSigStructure(make([]byte, 0, len(protected)+len(payload)+24), protected, payload), sig)
+}
+
+// verifyMessage checks a signature in the form that a Signer makes.
+func verifyMessage(pub crypto.PublicKey, message, sig []byte) error {
 	ok := false
 	switch k := pub.(type) {
 	case *ecdsa.PublicKey:
-		digest := sha256.Sum256(tbs)
-		r, s := new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])
-		ok = ecdsa.Verify(k, digest[:], r, s)
+		if len(sig) == SignatureSize {
+			digest := sha256.Sum256(message)
+			ok = ecdsa.Verify(k, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+		}
 	case ed25519.PublicKey:
-		ok = ed25519.Verify(k, tbs, sig)
+		ok = ed25519.Verify(k, message, sig)
 	}
 	if !ok {
 		return ErrSignature

@@ -15,7 +15,7 @@ func TestDamagedKeyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := loadSigning(Issuer, path, nil)
+	want, err := openKey(Issuer, path, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func TestDamagedKeyFile(t *testing.T) {
 			if err := os.WriteFile(path, flipped, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			k, err := loadSigning(Issuer, path, nil)
+			k, err := openKey(Issuer, path, nil, nil)
 			if err == nil && !bytes.Equal(k.thumbprint, want.thumbprint) {
 				t.Fatalf("bit %d of octet %d: another key", bit, i)
 			}

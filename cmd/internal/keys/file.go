@@ -18,9 +18,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/mission-authority/mas/ledger"
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
+	"github.com/sigstore/sigstore/pkg/signature"
 
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/durable"
 )
 
@@ -31,9 +33,6 @@ const RootSize = 32
 
 // maxFile is the largest key file that is read.
 const maxFile = 16 << 10
-
-// maxPassphrase is the longest passphrase, in octets.
-const maxPassphrase = 1024
 
 // readPrivate reads a regular file that only its owner can read or write.
 func readPrivate(path string) ([]byte, error) {
@@ -62,25 +61,36 @@ func readPrivate(path string) ([]byte, error) {
 	return data, nil
 }
 
-// ReadPassphrase reads a passphrase file: one line, final line feed ignored, mode 0600.
-func ReadPassphrase(path string) ([]byte, error) {
-	path, err := filePath(path)
+// loadSigning opens the key in a PEM file, which is encrypted exactly if there is a passphrase.
+func loadSigning(path string, passphrase []byte) (signature.Signer, crypto.PublicKey, error) {
+	private, err := readPEM(path, passphrase)
 	if err != nil {
-		return nil, fmt.Errorf("keys: passphrase: %w", err)
+		return nil, nil, err
 	}
-	data, err := readPrivate(path)
-	if err != nil {
-		return nil, fmt.Errorf("keys: passphrase: %w", err)
+	key, ok := private.(crypto.Signer)
+	if !ok {
+		return nil, nil, fmt.Errorf("unsupported key type %T", private)
 	}
-	text := strings.TrimSuffix(string(data), "\n")
-	if text == "" || len(text) > maxPassphrase || strings.ContainsAny(text, "\r\n\x00") {
-		return nil, fmt.Errorf("keys: passphrase: want one line of 1 to %d octets", maxPassphrase)
-	}
-	return []byte(text), nil
+	signer, err := newLocal(key)
+	return signer, key.Public(), err
 }
 
-// loadSigning reads a PEM file with one private key. The file is encrypted exactly if there is a passphrase.
-func loadSigning(role Role, path string, passphrase []byte) (*Key, error) {
+// newLocal returns the signer of a key in memory.
+func newLocal(private crypto.Signer) (signature.Signer, error) {
+	switch private.(type) {
+	case *ecdsa.PrivateKey, ed25519.PrivateKey:
+	default:
+		return nil, fmt.Errorf("unsupported key type %T", private)
+	}
+	signer, err := signature.LoadSigner(private, crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("loading the signer: %w", err)
+	}
+	return signer, nil
+}
+
+// readPEM reads a PEM file with one private key.
+func readPEM(path string, passphrase []byte) (crypto.PrivateKey, error) {
 	data, err := readPrivate(path)
 	if err != nil {
 		return nil, err
@@ -110,7 +120,7 @@ func loadSigning(role Role, path string, passphrase []byte) (*Key, error) {
 			return nil, err
 		}
 	}
-	return newKey(role, private)
+	return private, nil
 }
 
 // checkEncoding refuses a key that is not what its file says octet for octet. An EC key carries its public key beside
@@ -126,11 +136,26 @@ func checkEncoding(private crypto.PrivateKey, der []byte) error {
 	return nil
 }
 
-// loadRoot reads the root key: 64 hexadecimal digits in lower case and a line feed.
-func loadRoot(path string) (root [RootSize]byte, err error) {
+// rootPEM is the type of the PEM block of an encrypted root key: the 64 digits, sealed as sigstore seals private keys
+// (scrypt and secretbox).
+const rootPEM = "ENCRYPTED MAS ROOT KEY"
+
+// loadRoot reads the root key: 64 hexadecimal digits in lower case and a line feed, or a PEM block with them encrypted.
+func loadRoot(path string, passphrase []byte) (root [RootSize]byte, err error) {
 	data, err := readPrivate(path)
 	if err != nil {
 		return root, err
+	}
+	if block, rest := pem.Decode(data); block != nil {
+		switch {
+		case block.Type != rootPEM || len(strings.TrimSpace(string(rest))) > 0:
+			return root, fmt.Errorf("want one PEM block of type %q", rootPEM)
+		case passphrase == nil:
+			return root, errors.New("the key is encrypted and there is no passphrase")
+		}
+		if data, err = encrypted.Decrypt(block.Bytes, passphrase); err != nil {
+			return root, fmt.Errorf("reading the PEM block: %w", err)
+		}
 	}
 	text := strings.TrimSuffix(string(data), "\n")
 	raw, err := hex.DecodeString(text)
@@ -142,6 +167,21 @@ func loadRoot(path string) (root [RootSize]byte, err error) {
 		return root, errors.New("the key is zero")
 	}
 	return root, nil
+}
+
+// generateRoot returns a fresh root key as a file.
+func generateRoot(passphrase []byte) ([]byte, error) {
+	var root [RootSize]byte
+	rand.Read(root[:])
+	text := []byte(hex.EncodeToString(root[:]) + "\n")
+	if passphrase == nil {
+		return text, nil
+	}
+	sealed, err := encrypted.Encrypt(text, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: rootPEM, Bytes: sealed}), nil
 }
 
 // RefsIn names the key files of a directory made by Generate. One that an earlier version made has no witness key.
@@ -200,9 +240,11 @@ func fill(refs Refs, passphrase []byte) error {
 			return fmt.Errorf("keys: generating %s: %w", role, err)
 		}
 	}
-	var root [RootSize]byte
-	rand.Read(root[:])
-	if err := writePrivate(refs.Root, []byte(hex.EncodeToString(root[:])+"\n")); err != nil {
+	root, err := generateRoot(passphrase)
+	if err == nil {
+		err = writePrivate(refs.Root, root)
+	}
+	if err != nil {
 		return fmt.Errorf("keys: generating root: %w", err)
 	}
 	return nil
@@ -214,6 +256,11 @@ func generatePEM(role Role, passphrase []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return encodePEM(private, passphrase)
+}
+
+// encodePEM writes a private key, encrypted if there is a passphrase.
+func encodePEM(private crypto.PrivateKey, passphrase []byte) ([]byte, error) {
 	if passphrase == nil {
 		return cryptoutils.MarshalPrivateKeyToPEM(private)
 	}
@@ -248,4 +295,37 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
+}
+
+var stepFile = durable.Register("keys.file", "a fresh key is in a file of its own")
+
+// GenerateOne writes a fresh key for the role into the directory dir and returns its path. The name comes from the key,
+// so a file that an interrupted attempt left behind is never in the way, and never used.
+func GenerateOne(dir string, role Role, passphrase []byte) (string, error) {
+	private, err := newPrivate(role)
+	if err != nil {
+		return "", fmt.Errorf("keys: %s: %w", role, err)
+	}
+	kid, err := ledger.KeyThumbprint(private.(crypto.Signer).Public())
+	if err != nil {
+		return "", fmt.Errorf("keys: %s: %w", role, err)
+	}
+	text, err := encodePEM(private, passphrase)
+	if err != nil {
+		return "", fmt.Errorf("keys: %s: %w", role, err)
+	}
+	path := filepath.Join(dir, fmt.Sprintf("%s-%x.pem", role, kid[:4]))
+	if err := stepFile.Do(func() error { return errors.Join(writePrivate(path, text), syncDir(dir)) }); err != nil {
+		return "", fmt.Errorf("keys: %s: %w", role, err)
+	}
+	return path, nil
+}
+
+// OpenNew opens a key that is to replace another one of its role.
+func OpenNew(role Role, ref string, passphrase []byte) (*Key, error) {
+	k, err := openKey(role, ref, passphrase, nil)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %s: %w", role, err)
+	}
+	return k, nil
 }

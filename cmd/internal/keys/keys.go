@@ -11,10 +11,12 @@
 //	witness     Ed25519  cosignatures of other logs' checkpoints; a server without it is nobody's witness
 //	root        32 octets that seal the vault's record keys
 //
-// Signing goes through sigstore signers, so that a key in a KMS is another signer and not another code path. References
-// are file paths today: anything that looks like a URI is refused before the signing library sees it, because that
-// library runs a program named after an unknown scheme. Files must be readable by their owner alone. Load fails if two
-// roles share a key, and if any key does not verify what it signs.
+// A reference says where a key is: a PEM file, one version of a key in the Transit engine of HashiCorp Vault or OpenBao,
+// or a key pair on a PKCS #11 token (build tag pkcs11). Any other scheme is refused before the signing library sees it,
+// because that library runs a program named after a scheme it does not know. Files must be readable by their owner
+// alone. Load fails if two roles share a key, and if any key does not verify what it signs. What a key outside of the
+// process signs is verified with the published key before it leaves: a key that was replaced or rotated where it is
+// kept stops signing, and signs nothing that nobody can verify.
 package keys
 
 import (
@@ -27,7 +29,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/mission-authority/mas/ledger"
@@ -60,135 +61,202 @@ func (r Role) algorithm() ledger.Algorithm {
 
 // Refs say where the keys are.
 type Refs struct {
-	Signing    map[Role]string // a file path for each role; none for Witness: there is no such key
+	Signing    map[Role]string // a reference for each role: its first key; none for Witness: there is no such key
 	Root       string          // file path of the vault's root key
 	Passphrase []byte          // of all PEM files; nil: they are not encrypted
+	Ring       *Ring           // what has become of the keys since; nil: nothing
 }
 
 // A Set is the keys of one server.
 type Set struct {
-	keys map[Role]*Key
+	keys map[Role]*Key // that sign
+	next map[Role]*Key // that are published and, for checkpoints, sign beside the others
+	ring *Ring
 	root [RootSize]byte
 }
 
 // Key returns the key of a role; nil if it is Witness and there is none.
 func (s *Set) Key(r Role) *Key { return s.keys[r] }
 
+// Next returns the key that a role will have when its overlap ends, nil outside of an overlap.
+func (s *Set) Next(r Role) *Key { return s.next[r] }
+
+// Ring is the history of the keys.
+func (s *Set) Ring() *Ring { return s.ring }
+
 // Root returns the root key of the vault.
 func (s *Set) Root() [RootSize]byte { return s.root }
 
-// Load reads every key and checks that the set can be used.
+// Load reads every key and checks that the set can be used. Without a ring it makes the first one.
 func Load(refs Refs) (*Set, error) {
-	s := &Set{keys: make(map[Role]*Key)}
+	s := &Set{keys: make(map[Role]*Key), next: make(map[Role]*Key), ring: refs.Ring}
+	var err error
 	for _, role := range Roles() {
-		if role == Witness && refs.Signing[role] == "" {
+		if role == Witness && refs.Signing[role] == "" && !s.ring.moved(role) {
 			continue
 		}
-		path, err := filePath(refs.Signing[role])
-		if err != nil {
+		if err = s.load(role, refs); err != nil {
 			return nil, fmt.Errorf("keys: %s: %w", role, err)
 		}
-		k, err := loadSigning(role, path, refs.Passphrase)
-		if err != nil {
-			return nil, fmt.Errorf("keys: %s: %w", role, err)
-		}
-		s.keys[role] = k
 	}
 	path, err := filePath(refs.Root)
 	if err != nil {
 		return nil, fmt.Errorf("keys: root: %w", err)
 	}
-	if s.root, err = loadRoot(path); err != nil {
+	if s.root, err = loadRoot(path, refs.Passphrase); err != nil {
 		return nil, fmt.Errorf("keys: root: %w", err)
 	}
-	return s, s.check()
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	s.ring = s.ring.with(s.keys)
+	return s, nil
+}
+
+// load opens the key of a role and the next one. The first key of a role is where the configuration says.
+func (s *Set) load(role Role, refs Refs) (err error) {
+	open := func(e *Entry) (*Key, error) {
+		ref := e.Ref
+		if ref == "" {
+			ref = refs.Signing[role]
+		}
+		return openKey(role, ref, refs.Passphrase, e.Public)
+	}
+	active := refs.Ring.find(role, Active)
+	if active == nil {
+		s.keys[role], err = open(&Entry{})
+		return err
+	}
+	if s.keys[role], err = open(active); err != nil {
+		return err
+	}
+	if next := refs.Ring.find(role, Next); next != nil {
+		if s.next[role], err = open(next); err != nil {
+			return fmt.Errorf("next key: %w", err)
+		}
+	}
+	return nil
 }
 
 // check refuses a set in which two roles share a key or a key does not work.
 func (s *Set) check() error {
 	var seen []*Key
 	for _, role := range Roles() {
-		k := s.keys[role]
-		if k == nil {
-			continue
-		}
-		if slices.ContainsFunc(seen, func(o *Key) bool { return bytes.Equal(o.thumbprint, k.thumbprint) }) {
-			return fmt.Errorf("keys: %s: the key is also used for another role", role)
-		}
-		seen = append(seen, k)
-		if err := k.selfTest(); err != nil {
-			return fmt.Errorf("keys: %s: %w", role, err)
+		for _, k := range []*Key{s.keys[role], s.next[role]} {
+			if k == nil {
+				continue
+			}
+			if slices.ContainsFunc(seen, func(o *Key) bool { return bytes.Equal(o.thumbprint, k.thumbprint) }) {
+				return fmt.Errorf("keys: %s: the key is also used for another role", role)
+			}
+			seen = append(seen, k)
 		}
 	}
 	return nil
 }
 
-// uriScheme matches what is not a file path.
-var uriScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
-
-// errScheme: only files hold keys in this version.
-var errScheme = errors.New("a key reference must be a file path")
-
-// filePath admits references to files and nothing else.
-func filePath(ref string) (string, error) {
-	if ref == "" {
-		return "", errors.New("no key reference")
-	}
-	if uriScheme.MatchString(ref) {
-		return "", errScheme
-	}
-	return ref, nil
-}
-
 // A Key is one signing key in its role. Its methods are safe for concurrent use.
 type Key struct {
 	role       Role
-	signer     signature.Signer
+	local      signature.Signer // a key in memory; nil if remote is set
+	remote     *remoteKey       // a key that is kept elsewhere
 	public     crypto.PublicKey // *ecdsa.PublicKey on P-256, or ed25519.PublicKey
 	thumbprint []byte           // RFC 9679
 }
 
-// newKey checks that a private key fits its role.
-func newKey(role Role, private crypto.PrivateKey) (*Key, error) {
-	var public crypto.PublicKey
-	switch k := private.(type) {
-	case *ecdsa.PrivateKey:
-		if role.algorithm() != ledger.AlgES256 || k.Curve != elliptic.P256() {
-			return nil, errors.New("want an Ed25519 key for checkpoints and cosignatures, and a P-256 key for everything else")
-		}
-		public = k.Public()
-	case ed25519.PrivateKey:
-		if role.algorithm() != ledger.AlgEdDSA {
-			return nil, errors.New("want a P-256 key")
-		}
-		public = k.Public()
-	default:
-		return nil, fmt.Errorf("unsupported key type %T", private)
-	}
-	signer, err := signature.LoadSigner(private, crypto.SHA256)
-	if err != nil {
-		return nil, fmt.Errorf("loading the signer: %w", err)
-	}
-	thumbprint, err := ledger.KeyThumbprint(public)
+// openKey opens the key that a reference names. want is the public key it must have; nil: whichever it has.
+func openKey(role Role, text string, passphrase []byte, want crypto.PublicKey) (*Key, error) {
+	ref, err := parseReference(text)
 	if err != nil {
 		return nil, err
 	}
-	return &Key{role: role, signer: signer, public: public, thumbprint: thumbprint}, nil
+	k := &Key{role: role}
+	var remote remoteSigner
+	switch {
+	case ref.vault != nil:
+		remote, k.public, err = openVault(role, ref.vault)
+		// The provider tells the newest public key, whatever version signs. The ring remembers that of our version.
+		if err == nil && want != nil && sameType(k.public, want) {
+			k.public = want
+		}
+	case ref.token != nil:
+		remote, k.public, err = openToken(role, ref.token)
+	default:
+		k.local, k.public, err = loadSigning(ref.path, passphrase)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if remote != nil {
+		k.remote = newRemoteKey(remote)
+	}
+	if err := k.fits(want); err != nil {
+		return nil, err
+	}
+	if k.thumbprint, err = ledger.KeyThumbprint(k.public); err != nil {
+		return nil, err
+	}
+	if err := k.selfTest(); err != nil {
+		if ref.vault != nil && want == nil && errors.Is(err, errOtherKey) {
+			err = fmt.Errorf("version %d is not the newest version of the key: %w", ref.vault.version, err)
+		}
+		return nil, err
+	}
+	return k, nil
+}
+
+func sameType(a, b crypto.PublicKey) bool { return fmt.Sprintf("%T", a) == fmt.Sprintf("%T", b) }
+
+// fits checks that the public key is of the kind that the role asks for, and the wanted one.
+func (k *Key) fits(want crypto.PublicKey) error {
+	switch public := k.public.(type) {
+	case *ecdsa.PublicKey:
+		if k.role.algorithm() != ledger.AlgES256 || public.Curve != elliptic.P256() {
+			return errors.New("want an Ed25519 key for checkpoints and cosignatures, and a P-256 key for everything else")
+		}
+	case ed25519.PublicKey:
+		if k.role.algorithm() != ledger.AlgEdDSA {
+			return errors.New("want a P-256 key")
+		}
+	default:
+		return fmt.Errorf("unsupported key type %T", k.public)
+	}
+	if same, ok := k.public.(interface{ Equal(crypto.PublicKey) bool }); want != nil && (!ok || !same.Equal(want)) {
+		return errors.New("the reference leads to another key than the key ring has: keys are changed with mas keys rotate")
+	}
+	return nil
 }
 
 // Public returns the public key.
 func (k *Key) Public() crypto.PublicKey { return k.public }
 
-// sign returns the signature of message in the form that JOSE and COSE share: r || s, 64 octets, or raw Ed25519.
-func (k *Key) sign(_ context.Context, message []byte) ([]byte, error) {
-	sig, err := k.signer.SignMessage(bytes.NewReader(message))
+// sign returns the signature of message in the form that JOSE and COSE share: r || s, 64 octets, or raw Ed25519. A
+// signature that was made elsewhere is verified before it is returned.
+func (k *Key) sign(ctx context.Context, message []byte) (sig []byte, err error) {
+	if k.remote == nil {
+		sig, err = k.local.SignMessage(bytes.NewReader(message))
+		if err == nil && k.role.algorithm() == ledger.AlgES256 {
+			sig, err = fixedFromDER(sig)
+		}
+	} else if sig, err = k.remote.sign(ctx, message); err == nil && !k.verify(message, sig) {
+		err = errOtherKey
+	}
 	if err != nil {
 		return nil, fmt.Errorf("keys: signing with the %s key: %w", k.role, err)
 	}
-	if k.role.algorithm() == ledger.AlgES256 {
-		return fixedFromDER(sig)
-	}
 	return sig, nil
+}
+
+// verify checks a signature with the public key.
+func (k *Key) verify(message, sig []byte) bool {
+	switch pub := k.public.(type) {
+	case *ecdsa.PublicKey:
+		digest := sha256.Sum256(message)
+		return verifyFixed(pub, digest[:], sig)
+	case ed25519.PublicKey:
+		return ed25519.Verify(pub, message, sig)
+	}
+	return false
 }
 
 // selfTest signs and verifies one message, so that a key that cannot do its work stops the start and not a commit.
@@ -198,15 +266,7 @@ func (k *Key) selfTest() error {
 	if err != nil {
 		return err
 	}
-	ok := false
-	switch pub := k.public.(type) {
-	case *ecdsa.PublicKey:
-		digest := sha256.Sum256(message)
-		ok = verifyFixed(pub, digest[:], sig)
-	case ed25519.PublicKey:
-		ok = ed25519.Verify(pub, message, sig)
-	}
-	if !ok {
+	if !k.verify(message, sig) {
 		return errors.New("the key does not verify what it signs")
 	}
 	return nil

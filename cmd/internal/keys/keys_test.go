@@ -207,7 +207,7 @@ func TestLoadRefuses(t *testing.T) {
 		}, "no such file"},
 		{"a directory", func(t *testing.T, r *Refs) { r.Signing[Issuer] = t.TempDir() }, "not a regular file"},
 		{"no reference", func(_ *testing.T, r *Refs) { r.Signing[Issuer] = "" }, "no key reference"},
-		{"a KMS", func(_ *testing.T, r *Refs) { r.Signing[Issuer] = "awskms:///key" }, "must be a file path"},
+		{"another KMS", func(_ *testing.T, r *Refs) { r.Signing[Issuer] = "awskms:///key" }, "must be a file path"},
 		{"an unknown scheme", func(_ *testing.T, r *Refs) { r.Signing[Issuer] = "evil://key" }, "must be a file path"},
 		{"a file URI", func(_ *testing.T, r *Refs) { r.Root = "file:" + r.Root }, "must be a file path"},
 		{"two roles, one file", func(_ *testing.T, r *Refs) { r.Signing[Issuer] = r.Signing[Evidence] }, "another role"},
