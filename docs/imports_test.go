@@ -31,30 +31,30 @@ type importRule struct {
 var engines = []string{"./ledger/sequencer", "./ledger/journal", "./ledger/badgerstore"}
 
 const (
-	badger    = "github.com/dgraph-io/badger"
-	cbor      = "github.com/fxamacker/cbor"
-	cobra     = "github.com/spf13/cobra"
-	cookies   = "github.com/ssgelm/cookiejarparser"
-	formats   = "github.com/transparency-dev/formats"
-	gin       = "github.com/gin-gonic/gin"
-	gojose    = "github.com/go-jose/go-jose"
-	gocose    = "github.com/veraison/go-cose"
-	jcs       = "github.com/gowebpki/jcs"
-	jsontext  = "github.com/go-json-experiment/json"
-	koanf     = "github.com/knadh/koanf"
-	merkle    = "github.com/transparency-dev/merkle"
-	note      = "golang.org/x/mod/sumdb/note"
-	pkcs11    = "github.com/miekg/pkcs11"
-	protobuf  = "google.golang.org/protobuf/proto"
-	schema    = "github.com/santhosh-tekuri/jsonschema"
-	securesys = "github.com/secure-systems-lab/go-securesystemslib/encrypted"
-	sigstore  = "github.com/sigstore/sigstore"
-	tessera   = "github.com/transparency-dev/tessera/api"
-	validate  = "github.com/go-playground/validator"
-	xrate     = "golang.org/x/time/rate"
-	xsync     = "golang.org/x/sync"
-	xsys      = "golang.org/x/sys"
-	zstd      = "github.com/klauspost/compress/zstd"
+	badger   = "github.com/dgraph-io/badger"
+	cbor     = "github.com/fxamacker/cbor"
+	cobra    = "github.com/spf13/cobra"
+	cookies  = "github.com/ssgelm/cookiejarparser"
+	formats  = "github.com/transparency-dev/formats"
+	gin      = "github.com/gin-gonic/gin"
+	gojose   = "github.com/go-jose/go-jose"
+	gocose   = "github.com/veraison/go-cose"
+	jcs      = "github.com/gowebpki/jcs"
+	jsontext = "github.com/go-json-experiment/json"
+	koanf    = "github.com/knadh/koanf"
+	merkle   = "github.com/transparency-dev/merkle"
+	note     = "golang.org/x/mod/sumdb/note"
+	pkcs11   = "github.com/miekg/pkcs11"
+	protobuf = "google.golang.org/protobuf/proto"
+	schema   = "github.com/santhosh-tekuri/jsonschema"
+	sigstore = "github.com/sigstore/sigstore"
+	sslib    = "github.com/secure-systems-lab/go-securesystemslib/encrypted"
+	tessera  = "github.com/transparency-dev/tessera/api"
+	validate = "github.com/go-playground/validator"
+	xrate    = "golang.org/x/time/rate"
+	xsync    = "golang.org/x/sync"
+	xsys     = "golang.org/x/sys"
+	zstd     = "github.com/klauspost/compress/zstd"
 )
 
 // imports is the import table. It is extended together with the decision that needs it.
@@ -100,7 +100,7 @@ var imports = []importRule{
 		third: []string{gin, validate, gojose, xrate},
 		never: append([]string{badger}, engines...)},
 	{pkg: "cmd/internal/keys", ours: []string{"ledger", "ledger/durable", "mission", "mission/jws"},
-		third: []string{sigstore, securesys, pkcs11, gocose, note}},
+		third: []string{sigstore, sslib, pkcs11, gocose, note}},
 	{pkg: "cmd/internal/config", third: []string{koanf, validate}, never: engines},
 	{pkg: "cmd/internal/telemetry", never: engines},
 	{pkg: "cmd/internal/client", ours: []string{"mission", "mission/jws"}, never: engines},

@@ -121,7 +121,7 @@ func parseToken(text string) (*tokenReference, error) {
 			}
 			seen[name] = true
 			plain, err := url.PathUnescape(value)
-			if err != nil || plain == "" || strings.ContainsRune(plain, 0) {
+			if err != nil || plain == "" || name != "id" && strings.ContainsRune(plain, 0) {
 				return fmt.Errorf("attribute %s has no usable value", name)
 			}
 			*field = plain

@@ -443,12 +443,30 @@ func (r *Ring) Compromise(ctx context.Context, c Change, kid []byte, boundary in
 	if e.NotAfter == 0 {
 		e.NotAfter = max(c.At, e.NotBefore)
 	}
-	if was != Active {
-		if replacement != nil {
-			return nil, fmt.Errorf("keys: %s: the key does not sign, so nothing replaces it", role)
-		}
-		return next.finish(c)
+	if was == Active {
+		return r.replace(ctx, next, c, ledger.SuccessionCompromise, role, public, replacement, ref)
 	}
+	if replacement != nil {
+		return nil, fmt.Errorf("keys: %s: the key does not sign, so nothing replaces it", role)
+	}
+	return next.finish(c)
+}
+
+// Lose retires the active key of a role, which nobody can use any more. The next one takes its place at once, or else
+// replacement, which ref leads to.
+func (r *Ring) Lose(ctx context.Context, c Change, role Role, replacement *Key, ref string) (*Ring, error) {
+	next := r.changed(c)
+	e := next.find(role, Active)
+	if e == nil {
+		return nil, fmt.Errorf("keys: the ring has no %s key", role)
+	}
+	e.Status, e.NotAfter = Retired, max(c.At, e.NotBefore)
+	return r.replace(ctx, next, c, ledger.SuccessionLoss, role, e.Public, replacement, ref)
+}
+
+// replace completes next, in which the active key of a role has just been taken away.
+func (r *Ring) replace(ctx context.Context, next *Ring, c Change, reason string, role Role, old crypto.PublicKey,
+	replacement *Key, ref string) (*Ring, error) {
 	if successor := next.find(role, Next); successor != nil {
 		if replacement != nil {
 			return nil, fmt.Errorf("keys: %s: the next key of the overlap replaces it", role)
@@ -462,7 +480,7 @@ func (r *Ring) Compromise(ctx context.Context, c Change, kid []byte, boundary in
 	if err := r.fresh(replacement); err != nil {
 		return nil, err
 	}
-	document, err := c.succession(ctx, ledger.SuccessionCompromise, public, nil, replacement)
+	document, err := c.succession(ctx, reason, old, nil, replacement)
 	if err != nil {
 		return nil, fmt.Errorf("keys: %s: %w", role, err)
 	}
