@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Media types of the status of a log's keys: ContentTypeKeyStatus is the document, as the log registers each version of
-// it; MediaTypeKeyStatus is the document with the statement that signs it, as it is served.
+// Media types of the status of a log's keys: ContentTypeKeyStatus is the document, as the log registers each version
+// of it; MediaTypeKeyStatus is the document with the statement that signs it, as it is served.
 const (
 	ContentTypeKeyStatus = "application/mas-key-status+cbor"
 	MediaTypeKeyStatus   = "application/mas-key-status+cose"
@@ -49,14 +49,14 @@ const (
 	KeyStateCompromised KeyState = "compromised"
 )
 
-// A KeyStatus says of every key a log and its issuer have had what has become of it. Its encoding is a deterministic CBOR
-// map with text keys:
+// A KeyStatus says of every key a log and its issuer have had what has become of it. Its encoding is a deterministic
+// CBOR map with text keys:
 //
 //	{"keys": [+ {"key": COSE_Key, "role": text, "status": text, ? "not_after": uint, ? "not_before": uint,
 //	 ? "compromised_at": uint}], "format": 1, "issuer": text, "origin": text, "max_age": uint, "version": uint}
 //
-// Keys are sorted by kid, each once. Times are seconds since the epoch. Two active keys of one role are an overlap: the
-// newer one is about to replace the other.
+// Keys are sorted by kid, each once. Times are seconds since the epoch. Two active keys of one role are an overlap:
+// the newer one is about to replace the other.
 type KeyStatus struct {
 	Issuer  string
 	Origin  string // of the log
@@ -253,9 +253,9 @@ type SignedKeyStatus struct {
 	KeyID    []byte // of the governance key that signed it
 }
 
-// SignKeyStatus returns a key status as it is served: the CBOR array [bstr statement, bstr document]. The statement is by
-// the issuer about <issuer>/log, commits to the document and carries the time of signing. The log registers the same
-// document under the evidence key, so that everybody sees which versions there were.
+// SignKeyStatus returns a key status as it is served: the CBOR array [bstr statement, bstr document]. The statement
+// is by the issuer about <issuer>/log, commits to the document and carries the time of signing. The log registers the
+// same document under the evidence key, so that everybody sees which versions there were.
 func SignKeyStatus(ctx context.Context, document []byte, at time.Time, signer Signer) ([]byte, error) {
 	s, err := ParseKeyStatus(document)
 	if err != nil {

@@ -17,8 +17,8 @@ const (
 	successionContext = "mas key succession 1\n" // begins what the keys sign: no other thing they sign begins so
 )
 
-// ErrSuccession is wrapped by every refusal of a key succession.
-var ErrSuccession = errors.New("ledger: malformed key succession")
+// ErrKeySuccession is wrapped by every refusal of a key succession.
+var ErrKeySuccession = errors.New("ledger: malformed key succession")
 
 // The reasons of a succession.
 const (
@@ -27,8 +27,9 @@ const (
 	SuccessionLoss       = "loss"       // the old key cannot sign any more
 )
 
-// A Succession says that a key takes the place of another one in a role. The new key signs it, which shows that whoever
-// announces it holds it; in a rotation the old key signs it too. Its encoding is a deterministic CBOR map with text keys:
+// A Succession says that a key takes the place of another one in a role. The new key signs it, which shows that
+// whoever announces it holds it; in a rotation the old key signs it too. Its encoding is a deterministic CBOR map
+// with text keys:
 //
 //	{"by": [text, text], "new": COSE_Key, "old": COSE_Key, "role": text, "format": 1, "issuer": text, "origin": text,
 //	 "reason": text, "effective": uint, "new_proof": bstr .size 64, ? "old_proof": bstr .size 64}
@@ -45,11 +46,11 @@ type Succession struct {
 	By        [2]string // ids of the two administrators who ordered it, sorted
 }
 
-// SignSuccession returns the canonical bytes of s with the proofs of both keys. old is nil exactly if the reason is not a
-// rotation.
+// SignSuccession returns the canonical bytes of s with the proofs of both keys. old is nil exactly if the reason is
+// not a rotation.
 func SignSuccession(ctx context.Context, s *Succession, old, new Signer) ([]byte, error) {
 	if (old == nil) == (s.Reason == SuccessionRotation) {
-		return nil, fmt.Errorf("%w: the old key signs a rotation and nothing else", ErrSuccession)
+		return nil, fmt.Errorf("%w: the old key signs a rotation and nothing else", ErrKeySuccession)
 	}
 	message, err := s.append([]byte(successionContext), 9)
 	if err != nil {
@@ -92,10 +93,10 @@ func (s *Succession) append(b []byte, pairs uint64) (_ []byte, err error) {
 	}{{"new", s.New.Public}, {"old", s.Old.Public}} {
 		key, err := NewKey(k.public)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s key: %w", ErrSuccession, k.name, err)
+			return nil, fmt.Errorf("%w: %s key: %w", ErrKeySuccession, k.name, err)
 		}
 		if b, err = appendKeyParams(appendText(b, k.name), key.Public, key.ID); err != nil {
-			return nil, fmt.Errorf("%w: %s key: %w", ErrSuccession, k.name, err)
+			return nil, fmt.Errorf("%w: %s key: %w", ErrKeySuccession, k.name, err)
 		}
 	}
 	b = appendText(appendText(b, "role"), s.Role)
@@ -106,11 +107,11 @@ func (s *Succession) append(b []byte, pairs uint64) (_ []byte, err error) {
 	return appendInt(appendText(b, "effective"), s.Effective), nil
 }
 
-// ParseSuccession reads a key succession and verifies its proofs. That shows that the keys in it agree, not that the old
-// one was a key of the log: the log's earlier keys say that.
+// ParseSuccession reads a key succession and verifies its proofs. That shows that the keys in it agree, not that the
+// old one was a key of the log: the log's earlier keys say that.
 func ParseSuccession(data []byte) (*Succession, error) {
 	if len(data) > maxSuccessionSize {
-		return nil, fmt.Errorf("%w: %d octets: %w", ErrSuccession, len(data), ErrTooLarge)
+		return nil, fmt.Errorf("%w: %d octets: %w", ErrKeySuccession, len(data), ErrTooLarge)
 	}
 	r := cborReader{rest: data}
 	s := new(Succession)
@@ -152,7 +153,7 @@ func ParseSuccession(data []byte) (*Succession, error) {
 		err = s.check(proofs)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSuccession, err)
+		return nil, fmt.Errorf("%w: %w", ErrKeySuccession, err)
 	}
 	return s, nil
 }

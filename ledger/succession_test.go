@@ -17,7 +17,8 @@ func testSuccession(t testing.TB) *ledger.Succession {
 	}
 }
 
-// TestSuccession: the old and the new key both sign, and neither signature can be of another key or about anything else.
+// TestSuccession: the old and the new key both sign, and neither signature can be of another key or about anything
+// else.
 func TestSuccession(t *testing.T) {
 	old, fresh := newSigner(t, p256Key(t, 4)), newSigner(t, p256Key(t, 8))
 	want := testSuccession(t)
@@ -36,26 +37,26 @@ func TestSuccession(t *testing.T) {
 	for i := range data { // no octet can be changed: everything is under both signatures
 		flipped := bytes.Clone(data)
 		flipped[i] ^= 1
-		if _, err := ledger.ParseSuccession(flipped); !errors.Is(err, ledger.ErrSuccession) {
+		if _, err := ledger.ParseSuccession(flipped); !errors.Is(err, ledger.ErrKeySuccession) {
 			t.Fatalf("octet %d was changed: %v", i, err)
 		}
-		if _, err := ledger.ParseSuccession(data[:i]); !errors.Is(err, ledger.ErrSuccession) {
+		if _, err := ledger.ParseSuccession(data[:i]); !errors.Is(err, ledger.ErrKeySuccession) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
 	}
 
 	// Somebody who does not hold the new key cannot announce it, and a rotation without the old key is none.
-	if _, err := ledger.SignSuccession(t.Context(), want, old, old); !errors.Is(err, ledger.ErrSuccession) {
+	if _, err := ledger.SignSuccession(t.Context(), want, old, old); !errors.Is(err, ledger.ErrKeySuccession) {
 		t.Errorf("signed by the old key twice: %v", err)
 	}
-	if _, err := ledger.SignSuccession(t.Context(), want, fresh, fresh); !errors.Is(err, ledger.ErrSuccession) {
+	if _, err := ledger.SignSuccession(t.Context(), want, fresh, fresh); !errors.Is(err, ledger.ErrKeySuccession) {
 		t.Errorf("signed by the new key twice: %v", err)
 	}
-	if _, err := ledger.SignSuccession(t.Context(), want, nil, fresh); !errors.Is(err, ledger.ErrSuccession) {
+	if _, err := ledger.SignSuccession(t.Context(), want, nil, fresh); !errors.Is(err, ledger.ErrKeySuccession) {
 		t.Errorf("rotation without the old key: %v", err)
 	}
 	want.Reason = ledger.SuccessionCompromise
-	if _, err := ledger.SignSuccession(t.Context(), want, old, fresh); !errors.Is(err, ledger.ErrSuccession) {
+	if _, err := ledger.SignSuccession(t.Context(), want, old, fresh); !errors.Is(err, ledger.ErrKeySuccession) {
 		t.Errorf("a compromised key vouches: %v", err)
 	}
 	if data, err = ledger.SignSuccession(t.Context(), want, nil, fresh); err != nil {
@@ -82,7 +83,7 @@ func TestSuccessionRefuses(t *testing.T) {
 	} {
 		s := testSuccession(t)
 		change(s)
-		if _, err := ledger.SignSuccession(t.Context(), s, old, fresh); !errors.Is(err, ledger.ErrSuccession) {
+		if _, err := ledger.SignSuccession(t.Context(), s, old, fresh); !errors.Is(err, ledger.ErrKeySuccession) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -140,7 +140,8 @@ func checkEncoding(private crypto.PrivateKey, der []byte) error {
 // (scrypt and secretbox).
 const rootPEM = "ENCRYPTED MAS ROOT KEY"
 
-// loadRoot reads the root key: 64 hexadecimal digits in lower case and a line feed, or a PEM block with them encrypted.
+// loadRoot reads the root key: 64 hexadecimal digits in lower case and a line feed, or a PEM block with them
+// encrypted.
 func loadRoot(path string, passphrase []byte) (root [RootSize]byte, err error) {
 	data, err := readPrivate(path)
 	if err != nil {
@@ -202,8 +203,8 @@ func refsIn(dir string) Refs {
 	return refs
 }
 
-// Generate creates the directory dir with a fresh key for every role, encrypted if there is a passphrase. The directory
-// appears complete or not at all; one that exists is never touched (fs.ErrExist).
+// Generate creates the directory dir with a fresh key for every role, encrypted if there is a passphrase. The
+// directory appears complete or not at all; one that exists is never touched (fs.ErrExist).
 func Generate(dir string, passphrase []byte) error {
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("keys: %s: %w", dir, fs.ErrExist)
@@ -299,8 +300,8 @@ func syncDir(dir string) error {
 
 var stepFile = durable.Register("keys.file", "a fresh key is in a file of its own")
 
-// GenerateOne writes a fresh key for the role into the directory dir and returns its path. The name comes from the key,
-// so a file that an interrupted attempt left behind is never in the way, and never used.
+// GenerateOne writes a fresh key for the role into the directory dir and returns its path. The name comes from the
+// key, so a file that an interrupted attempt left behind is never in the way, and never used.
 func GenerateOne(dir string, role Role, passphrase []byte) (string, error) {
 	private, err := newPrivate(role)
 	if err != nil {

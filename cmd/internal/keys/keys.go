@@ -11,12 +11,12 @@
 //	witness     Ed25519  cosignatures of other logs' checkpoints; a server without it is nobody's witness
 //	root        32 octets that seal the vault's record keys
 //
-// A reference says where a key is: a PEM file, one version of a key in the Transit engine of HashiCorp Vault or OpenBao,
-// or a key pair on a PKCS #11 token (build tag pkcs11). Any other scheme is refused before the signing library sees it,
-// because that library runs a program named after a scheme it does not know. Files must be readable by their owner
-// alone. Load fails if two roles share a key, and if any key does not verify what it signs. What a key outside of the
-// process signs is verified with the published key before it leaves: a key that was replaced or rotated where it is
-// kept stops signing, and signs nothing that nobody can verify.
+// A reference says where a key is: a PEM file, one version of a key in the Transit engine of HashiCorp Vault or
+// OpenBao, or a key pair on a PKCS #11 token (build tag pkcs11). Any other scheme is refused before the signing
+// library sees it, because that library runs a program named after a scheme it does not know. Files must be readable
+// by their owner alone. Load fails if two roles share a key, and if any key does not verify what it signs. What a key
+// outside of the process signs is verified with the published key before it leaves: a key that was replaced or
+// rotated where it is kept stops signing, and signs nothing that nobody can verify.
 package keys
 
 import (

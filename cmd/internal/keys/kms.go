@@ -20,7 +20,8 @@ import (
 	"github.com/mission-authority/mas/ledger"
 )
 
-// A remoteSigner signs outside of the process and returns the form that JOSE and COSE share. It need not obey a context.
+// A remoteSigner signs outside of the process and returns the form that JOSE and COSE share. It need not obey a
+// context.
 type remoteSigner interface {
 	sign(message []byte) ([]byte, error)
 }
@@ -88,8 +89,8 @@ func (s vaultSigner) sign(message []byte) ([]byte, error) {
 }
 
 // openVault returns the signer of a key in Vault and its newest public key. Address and token come from the
-// environment: VAULT_ADDR and VAULT_TOKEN, or BAO_ADDR and BAO_TOKEN; TRANSIT_SECRET_ENGINE_PATH if the engine is not at
-// transit. Without a token the provider would run a helper program from the home directory: it is refused before.
+// environment: VAULT_ADDR and VAULT_TOKEN, or BAO_ADDR and BAO_TOKEN; TRANSIT_SECRET_ENGINE_PATH if the engine is not
+// at transit. Without a token the provider would run a helper program from the home directory: it is refused before.
 func openVault(role Role, ref *vaultReference) (remoteSigner, crypto.PublicKey, error) {
 	address, token := envOf("VAULT_ADDR", "BAO_ADDR"), envOf("VAULT_TOKEN", "BAO_TOKEN")
 	if token == "" {

@@ -22,8 +22,8 @@ import (
 // softHSM is where Debian puts the library.
 const softHSM = "/usr/lib/softhsm/libsofthsm2.so"
 
-// startToken makes a token of SoftHSM with a key pair for each role and returns references to them. The library reads its
-// configuration once in a process, so all tests share a directory.
+// startToken makes a token of SoftHSM with a key pair for each role and returns references to them. The library reads
+// its configuration once in a process, so all tests share a directory.
 func startToken(t *testing.T, label string) Refs {
 	t.Helper()
 	if _, err := os.Stat(softHSM); err != nil {
@@ -149,8 +149,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestTokenSignsTheLog: keys on a PKCS #11 token sign checkpoints, receipts and statements that verify with nothing but
-// the public keys; when the token loses its sessions, signing goes on.
+// TestTokenSignsTheLog: keys on a PKCS #11 token sign checkpoints, receipts and statements that verify with nothing
+// but the public keys; when the token loses its sessions, signing goes on.
 //
 // Audit rows: 102.
 func TestTokenSignsTheLog(t *testing.T) {

@@ -89,8 +89,8 @@ func filePath(text string) (string, error) {
 // vaultKey is what the provider accepts as the name of a key.
 var vaultKey = regexp.MustCompile(`^(hashivault|openbao)://[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
 
-// parseVault reads hashivault://KEY?version=N. The version is required: without it a rotation in Vault would change the
-// key under the server.
+// parseVault reads hashivault://KEY?version=N. The version is required: without it a rotation in Vault would change
+// the key under the server.
 func parseVault(text string) (*vaultReference, error) {
 	resource, query, _ := strings.Cut(text, "?")
 	if !vaultKey.MatchString(resource) {
@@ -105,8 +105,8 @@ func parseVault(text string) (*vaultReference, error) {
 }
 
 // parseToken reads the part of RFC 7512 that names one key pair: token, serial, object and id, with module-path and
-// pin-source in the query. An attribute that is not one of these is refused, because ignoring it could pick another key;
-// pin-value, because a configuration is no place for a PIN.
+// pin-source in the query. An attribute that is not one of these is refused, because ignoring it could pick another
+// key; pin-value, because a configuration is no place for a PIN.
 func parseToken(text string) (*tokenReference, error) {
 	rest := strings.TrimPrefix(strings.TrimPrefix(text, schemePKCS11+":"), "//")
 	path, query, _ := strings.Cut(rest, "?")

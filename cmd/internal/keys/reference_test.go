@@ -71,8 +71,8 @@ func TestParseReference(t *testing.T) {
 	}
 }
 
-// TestUnknownSchemeRunsNothing puts programs of the names that the signing library would run first on the path. None of
-// them may run, whatever the reference says.
+// TestUnknownSchemeRunsNothing puts programs of the names that the signing library would run first on the path. None
+// of them may run, whatever the reference says.
 //
 // Audit rows: 102.
 func TestUnknownSchemeRunsNothing(t *testing.T) {
@@ -160,8 +160,8 @@ func p256(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-// TestRemoteKey shows a key outside of the process: it signs, it may be exchanged and then signs nothing, it may be slow
-// and then delays nothing for ever, and it comes back.
+// TestRemoteKey shows a key outside of the process: it signs, it may be exchanged and then signs nothing, it may be
+// slow and then delays nothing for ever, and it comes back.
 //
 // Audit rows: 102.
 func TestRemoteKey(t *testing.T) {

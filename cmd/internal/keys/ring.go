@@ -39,10 +39,10 @@ const (
 	maxStatements = 128
 )
 
-// A Ring is the history of the keys of one server: which key of each role signs, which one comes next, what has become of
-// the others, and the documents about that which the log must hold. It lives in one file that is replaced as a whole:
-// replacing it is the instant at which a change happens. The server reads it when it starts, brings the log up to date
-// with it, and only then signs anything else. A Ring holds no secret.
+// A Ring is the history of the keys of one server: which key of each role signs, which one comes next, what has
+// become of the others, and the documents about that which the log must hold. It lives in one file that is replaced
+// as a whole: replacing it is the instant at which a change happens. The server reads it when it starts, brings the
+// log up to date with it, and only then signs anything else. A Ring holds no secret.
 type Ring struct {
 	Version    uint64 // of the key status: 1 for the first ring
 	Entries    []Entry
@@ -67,8 +67,8 @@ type Document struct {
 	Body        []byte
 }
 
-// with returns the ring with the keys of roles that had none, which makes it another version; nil is the ring of a server
-// that starts for the first time.
+// with returns the ring with the keys of roles that had none, which makes it another version; nil is the ring of a
+// server that starts for the first time.
 func (r *Ring) with(keys map[Role]*Key) *Ring {
 	next := &Ring{Version: 1}
 	if r != nil {
@@ -381,8 +381,8 @@ func (c Change) succession(ctx context.Context, reason string, old crypto.Public
 	return Document{ledger.ContentTypeSuccession, body}, err
 }
 
-// Rotate begins an overlap: key, which ref leads to, will take the place of the role's active key. set is the keys of the
-// ring as Load gives them.
+// Rotate begins an overlap: key, which ref leads to, will take the place of the role's active key. set is the keys of
+// the ring as Load gives them.
 func (s *Set) Rotate(ctx context.Context, c Change, role Role, key *Key, ref string) (*Ring, error) {
 	if s.ring.find(role, Next) != nil {
 		return nil, fmt.Errorf("keys: %s: an overlap has begun already: end it with mas keys retire", role)
@@ -420,9 +420,9 @@ func (r *Ring) Retire(c Change, role Role) (*Ring, error) {
 	return next.finish(c)
 }
 
-// Compromise withdraws the key with this thumbprint: from boundary on (0: nobody knows since when) somebody else may have
-// signed with it. If it is the active key of its role, the next one takes its place at once, or else replacement, which
-// ref leads to. A boundary that is known already only moves back.
+// Compromise withdraws the key with this thumbprint: from boundary on (0: nobody knows since when) somebody else may
+// have signed with it. If it is the active key of its role, the next one takes its place at once, or else
+// replacement, which ref leads to. A boundary that is known already only moves back.
 func (r *Ring) Compromise(ctx context.Context, c Change, kid []byte, boundary int64, replacement *Key, ref string) (*Ring,
 	error) {
 	next := r.changed(c)

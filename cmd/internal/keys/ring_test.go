@@ -170,8 +170,8 @@ func TestRingHoldsReferencesToTheirKeys(t *testing.T) {
 	}
 }
 
-// TestRingAfterFaults breaks each durable step of a rotation in each way. Whatever happens, the directory loads, with the
-// keys from before or after, and the order can be given again.
+// TestRingAfterFaults breaks each durable step of a rotation in each way. Whatever happens, the directory loads, with
+// the keys from before or after, and the order can be given again.
 func TestRingAfterFaults(t *testing.T) {
 	broken := errors.New("broken")
 	for _, step := range []string{stepFile.Name(), stepRing.Name()} {

@@ -132,9 +132,9 @@ func TestTransitSignsTheLog(t *testing.T) {
 	}
 }
 
-// TestRotationInVault: a rotation inside Vault changes nothing for the server that runs, and nothing for one that starts
-// with the key ring; a server that would have to guess the public key refuses. Nothing is signed by the new version until
-// mas keys rotate says so.
+// TestRotationInVault: a rotation inside Vault changes nothing for the server that runs, and nothing for one that
+// starts with the key ring; a server that would have to guess the public key refuses. Nothing is signed by the new
+// version until mas keys rotate says so.
 //
 // Audit rows: 102.
 func TestRotationInVault(t *testing.T) {
