@@ -25,16 +25,21 @@ type layer struct {
 	seq     uint64
 	kvs     []ledger.KV // in key order
 	entries ledger.KV   // the entries of kvs as Badger holds them; no key if there are none
+	first   uint64      // index of the first entry
+	indexes []indexed   // of each entry
 	size    int         // octets
 }
 
 // newLayer copies what b leaves in the view: b is the caller's again when Apply returns.
 func newLayer(b *ledger.Batch) *layer {
-	l := &layer{seq: b.Head.Seq, kvs: b.KVs()}
+	l := &layer{seq: b.Head.Seq, kvs: b.KVs(), first: b.First, indexes: make([]indexed, len(b.Entries))}
 	var off int
 	if len(b.Entries) > 0 {
 		l.entries = packEntries(b)
 		off = packedHead
+	}
+	for i := range b.Entries {
+		l.indexes[i] = indexedOf(&b.Entries[i])
 	}
 	for i := range l.kvs {
 		kv := &l.kvs[i]
@@ -89,7 +94,8 @@ func (l *layer) transaction(db *badger.DB) (*badger.Txn, error) {
 		}
 	}
 	for i := range l.kvs {
-		if l.kvs[i].Key[0] == ledger.PrefixEntry {
+		switch l.kvs[i].Key[0] {
+		case ledger.PrefixEntry, ledger.PrefixDedup, ledger.PrefixLeaf: // see packed.go and hashindex.go
 			continue
 		}
 		if err := put(l.kvs[i]); err != nil {
@@ -220,7 +226,13 @@ func (s *Store) writeLayers(layers []*layer) error {
 			return errors.Join(err, w.wait())
 		}
 	}
-	return w.wait()
+	if err := w.wait(); err != nil {
+		return err
+	}
+	for _, l := range layers {
+		s.index.add(l.first, l.indexes)
+	}
+	return s.seal(layers[len(layers)-1].seq)
 }
 
 // drain waits until everything is in Badger and ends the writing.

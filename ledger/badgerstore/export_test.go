@@ -88,3 +88,40 @@ func HoldBadger(s *Store) (release func()) {
 
 // JournalOf is the journal of a store.
 func JournalOf(s *Store) *journal.Journal { return s.journal }
+
+// IndexRun returns options under which a run of the hash indexes has n entries.
+func (o Options) IndexRun(n int) Options {
+	o.indexRun = n
+	return o
+}
+
+// IndexRuns is how many runs the hash indexes have.
+func IndexRuns(s *Store) int {
+	s.index.mu.RLock()
+	defer s.index.mu.RUnlock()
+	return len(s.index.runs)
+}
+
+// DropIndexBlock removes what a run of the dedup index has under the hash in key.
+func DropIndexBlock(t testing.TB, s *Store, key []byte) {
+	t.Helper()
+	for _, r := range s.index.runs {
+		txn := s.db.NewTransactionAt(s.head.Seq, true)
+		if err := txn.Delete(blockKey(0, r.number, r.blockOf(shortHash(key[1:])))); err != nil {
+			t.Fatal(err)
+		}
+		if err := txn.CommitAt(s.head.Seq, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Filter is the filter of the hash indexes.
+type Filter []byte
+
+// NewFilter returns a filter for so many hashes with so many bits each.
+func NewFilter(entries, bits int) Filter { return newFilter(entries, bits) }
+
+// Add adds a hash, and MayHold says whether it may have been added.
+func (f Filter) Add(h [16]byte)          { addTo(f, h) }
+func (f Filter) MayHold(h [16]byte) bool { return mayHold(f, h) }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 
 	"github.com/dgraph-io/badger/v4"
@@ -17,12 +18,13 @@ const (
 	numMemtables = 2
 	// maxAttempts openings of Badger in a row that did not come back, and it is rebuilt: it may be killing the process.
 	maxAttempts = 3
+	// valueThreshold is the size from which on a value is kept outside the tables: entries are, most rows are not.
+	valueThreshold = 256
 )
 
 // badgerOptions: unsynced, because the journal is the commit point; no conflict detection, because there is one
-// writer; values of more than 128 octets outside the tables, so that compaction does not rewrite them. No compression:
-// keys are mostly hashes, and without it block checksums can be verified from outside, blocks need no cache, and
-// memory stays small.
+// writer; larger values outside the tables, so that compaction does not rewrite them. No compression: keys are mostly
+// hashes, and without it block checksums can be verified from outside, blocks need no cache, and memory stays small.
 func (s *Store) badgerOptions() badger.Options {
 	return badger.DefaultOptions(s.path(badgerDir)).
 		WithSyncWrites(false).
@@ -30,7 +32,7 @@ func (s *Store) badgerOptions() badger.Options {
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(s.opt.MemTableSize).
 		WithNumMemtables(numMemtables).
-		WithValueThreshold(128).
+		WithValueThreshold(valueThreshold).
 		WithValueLogFileSize(s.opt.ValueLogSize).
 		WithVerifyValueChecksum(true).
 		WithChecksumVerificationMode(options.OnBlockRead).
@@ -121,6 +123,9 @@ func (s *Store) openLatched(found *inspection, code string, cause error) error {
 	err := s.openBadger()
 	if err == nil {
 		s.head, err = s.readHead()
+	}
+	if err == nil {
+		err = s.loadIndex(math.MaxUint64, s.head.Size)
 	}
 	if err != nil {
 		return fmt.Errorf("badgerstore: %w: %w: %w", ledger.ErrIntegrity, cause, err)
@@ -300,7 +305,7 @@ func (s *Store) catchUp(from uint64) error {
 		return fmt.Errorf("%w: %w", errBase, err)
 	}
 	if from <= last {
-		err := s.replay(from)
+		err := s.replay(from, last)
 		if errors.Is(err, journal.ErrCorrupt) && s.recovery.Rebuilt == "" {
 			s.latch(CodeJournalCorrupt, err)
 			return s.leaveJournal()
@@ -308,6 +313,8 @@ func (s *Store) catchUp(from uint64) error {
 		if err != nil {
 			return err
 		}
+	} else if err := s.loadIndex(from, s.head.Size); err != nil {
+		return fmt.Errorf("%w: %w", errBase, err)
 	}
 	if err := s.newEpoch(); err != nil {
 		return err
@@ -320,7 +327,7 @@ func (s *Store) catchUp(from uint64) error {
 
 // leaveJournal goes on without the journal, behind a closed latch.
 func (s *Store) leaveJournal() error {
-	return errors.Join(s.dropJournal(), s.newEpoch())
+	return errors.Join(s.dropJournal(), s.loadIndex(math.MaxUint64, s.head.Size), s.newEpoch())
 }
 
 // checkHistory holds Badger's head against the frame of the same number.

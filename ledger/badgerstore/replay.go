@@ -73,11 +73,15 @@ func (s *Store) frame(seq uint64) (*ledger.Batch, error) {
 	return nil, fmt.Errorf("badgerstore: no frame %d: %w", seq, ledger.ErrIntegrity)
 }
 
-// replay applies the frames from number from on to Badger. Each must extend the tree to the root it says.
-func (s *Store) replay(from uint64) error {
+// replay applies the frames from number from to last, the last one, to Badger. Each must extend the tree to the root it
+// says. Runs of the indexes are written at version last, so that what an earlier attempt wrote does not hide them.
+func (s *Store) replay(from, last uint64) error {
 	edge, err := s.base(from)
 	if err != nil {
 		return err
+	}
+	if err := s.loadIndex(from, edge.Size()); err != nil {
+		return fmt.Errorf("%w: %w", errBase, err)
 	}
 	w := replayWriter{db: s.db}
 	head := s.head
@@ -91,7 +95,12 @@ func (s *Store) replay(from uint64) error {
 		if err := s.space.makeRoom(); err != nil {
 			return errors.Join(fmt.Errorf("badgerstore: no space to replay: %w: %w", ledger.ErrUnavailable, err), w.wait())
 		}
-		if err := w.write(newLayer(b)); err != nil {
+		l := newLayer(b)
+		if err := w.write(l); err != nil {
+			return errors.Join(err, w.wait())
+		}
+		s.index.add(l.first, l.indexes)
+		if err := s.seal(last); err != nil {
 			return errors.Join(err, w.wait())
 		}
 		s.space.written()
@@ -102,7 +111,7 @@ func (s *Store) replay(from uint64) error {
 		return err
 	}
 	s.head = head
-	return nil
+	return s.forgetRuns(last)
 }
 
 // base loads the edge of the tree below frame from, out of Badger.

@@ -22,7 +22,7 @@ func (s *Store) Snapshot() (ledger.Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open[s.head.Seq]++
-	v := &snapshot{store: s, seq: s.head.Seq}
+	v := &snapshot{store: s, seq: s.head.Seq, size: s.head.Size}
 	if s.behind.applied.Load() < v.seq {
 		v.layers = s.behind.pending() // all of them: none above the head is added without mu
 	}
@@ -35,6 +35,7 @@ func errClosed() error { return fmt.Errorf("badgerstore: closed: %w", ledger.Err
 type snapshot struct {
 	store  *Store
 	seq    uint64
+	size   uint64   // of the tree
 	layers []*layer // what Badger lacked when the snapshot was opened, and maybe newer ones
 	once   sync.Once
 }
@@ -74,17 +75,26 @@ func (v *snapshot) Get(key []byte) ([]byte, error) {
 			return l.kvs[i].Value, nil
 		}
 	}
-	var value []byte
-	var err error
-	if len(key) == 9 && key[0] == ledger.PrefixEntry {
-		value, err = v.store.entry(binary.BigEndian.Uint64(key[1:]), v.seq)
-	} else {
-		value, err = v.store.get(key, v.seq)
-	}
+	value, err := v.stored(key)
 	if errors.Is(err, ledger.ErrIntegrity) {
 		v.store.damaged(err)
 	}
 	return value, err
+}
+
+// stored reads what Badger holds, or what is kept in its stead.
+func (v *snapshot) stored(key []byte) ([]byte, error) {
+	if len(key) == 9 && key[0] == ledger.PrefixEntry {
+		return v.store.entry(binary.BigEndian.Uint64(key[1:]), v.seq)
+	}
+	if kind, ok := kindOf(key); ok {
+		index, err := v.store.lookup(kind, shortHash(key[1:]), v.size)
+		if err != nil {
+			return nil, err
+		}
+		return ledger.MarshalIndex(index), nil
+	}
+	return v.store.get(key, v.seq)
 }
 
 // Iterate yields keys with the prefix in order, from start on.
@@ -97,14 +107,14 @@ func (v *snapshot) Iterate(prefix, start []byte) iter.Seq2[ledger.KV, error] {
 		}
 		defer s.end()
 		over := overlaid(v.above(), prefix, start)
-		stored, err := s.iterate(v.seq, prefix, start)
+		stored, done, err := v.within(prefix, start)
 		if err != nil {
 			s.damaged(err)
 			yield(ledger.KV{}, err)
 			return
 		}
-		defer stored.close()
-		for kv, err := range merged(over, stored.all()) {
+		defer done()
+		for kv, err := range merged(over, stored) {
 			if err != nil {
 				s.damaged(err)
 			}
@@ -117,6 +127,17 @@ func (v *snapshot) Iterate(prefix, start []byte) iter.Seq2[ledger.KV, error] {
 			}
 		}
 	}
+}
+
+// within is stored for the keys of a prefix. The caller calls done when it has read enough.
+func (v *snapshot) within(prefix, start []byte) (stored iter.Seq2[ledger.KV, error], done func(), err error) {
+	for kind := range indexKinds {
+		if len(prefix) > 0 && prefix[0] == indexKinds[kind].prefix {
+			return v.store.indexKeys(kind, prefix, start, v.size), func() {}, nil
+		}
+	}
+	it, err := v.store.iterate(v.seq, prefix, start)
+	return it.all(), it.close, err
 }
 
 // overlaid returns what layers hold of a prefix from start on, the newest value of each key, in key order.
@@ -205,7 +226,12 @@ func (s *Store) read(fn func() error) error {
 }
 
 // get reads the newest version of key at or below seq.
-func (s *Store) get(key []byte, seq uint64) (value []byte, err error) {
+func (s *Store) get(key []byte, seq uint64) ([]byte, error) {
+	value, _, err := s.getVersion(key, seq)
+	return value, err
+}
+
+func (s *Store) getVersion(key []byte, seq uint64) (value []byte, version uint64, err error) {
 	err = s.read(func() error {
 		txn := s.db.NewTransactionAt(seq, false)
 		defer txn.Discard()
@@ -214,12 +240,13 @@ func (s *Store) get(key []byte, seq uint64) (value []byte, err error) {
 			return readError(err)
 		}
 		value, err = itemValue(item)
+		version = item.Version()
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return value, nil
+	return value, version, nil
 }
 
 func readError(err error) error {

@@ -74,13 +74,15 @@ type Options struct {
 	Logger *slog.Logger
 	Now    func() time.Time // time.Now if nil
 
-	boot func() [16]byte // bootID, but for tests
+	boot     func() [16]byte // bootID, but for tests
+	indexRun int             // see hashindex.go
 }
 
 // Small returns options for demos and tests: a few megabytes of disk, and batches of at most some 900 KiB.
 func (o Options) Small() Options {
 	o.SegmentSize, o.MemTableSize, o.ValueLogSize = 4<<20, 8<<20, 4<<20
 	o.Reserve = 32 << 20
+	o.indexRun = 1 << 10
 	return o
 }
 
@@ -95,6 +97,9 @@ func (o Options) withDefaults() Options {
 	set(&o.ValueLogSize, 64<<20)
 	set(&o.Reserve, 256<<20)
 	o.Ballast = max(o.Ballast, o.openNeed())
+	if o.indexRun == 0 {
+		o.indexRun = indexRun
+	}
 	if o.FlushInterval == 0 {
 		o.FlushInterval = 30 * time.Second
 	}
@@ -157,6 +162,7 @@ type Store struct {
 	panicked atomic.Bool                  // a panic in Badger was caught: it may hold locks for ever
 
 	behind  *behind      // what Badger does not hold yet
+	index   *hashIndex   // from recovery on
 	closing atomic.Bool  // no reads and writes begin any more
 	readers atomic.Int64 // reads in progress
 
