@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,15 +8,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -29,8 +23,6 @@ import (
 
 func init() {
 	subjects["append"] = appendMAS
-	subjects["fill"] = fill
-	subjects["restart"] = restart
 }
 
 // origin and issuer name the log of a benchmark.
@@ -187,82 +179,6 @@ func appendMAS(ctx context.Context, s setup) (measured, error) {
 		_, err := l.Commit(ctx, t.change(n))
 		return err
 	})
-	return m, errors.Join(err, l.stop())
-}
-
-// fill appends entries with 256 writers, says so, and goes on appending until it is killed.
-func fill(ctx context.Context, s setup) (measured, error) {
-	l, err := openLog(ctx, s.Dir)
-	if err != nil {
-		return measured{}, err
-	}
-	t, err := newTemplate()
-	if err != nil {
-		return measured{}, err
-	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	began := time.Now()
-	errs := make(chan error, s.Writers)
-	for range s.Writers {
-		wg.Go(func() {
-			for {
-				n := int(next.Add(1))
-				if _, err := l.Commit(ctx, t.change(n)); err != nil {
-					errs <- err
-					return
-				}
-				if n == s.Entries {
-					fmt.Printf("filled %f\n", float64(n)/time.Since(began).Seconds())
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return measured{}, errors.Join(<-errs, l.stop())
-}
-
-// restart fills a log in a process of its own, kills that while it appends, and measures how long the log takes to
-// answer again: store open, tree checked against the signed checkpoint, and a proven read and an inclusion proof given.
-func restart(ctx context.Context, s setup) (measured, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return measured{}, err
-	}
-	cmd := exec.CommandContext(ctx, exe, "child", "fill", "-dir", s.Dir, "-writers", strconv.Itoa(s.Writers),
-		"-entries", strconv.Itoa(s.Entries))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return measured{}, err
-	}
-	if err := cmd.Start(); err != nil {
-		return measured{}, err
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return measured{}, err
-	}
-	var rate float64
-	if _, err := fmt.Sscanf(line, "filled %f", &rate); err != nil {
-		return measured{}, fmt.Errorf("the filling process said %q: %w", line, err)
-	}
-	time.Sleep(200 * time.Millisecond)
-	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		return measured{}, err
-	}
-	cmd.Wait() // it was killed
-	began := time.Now()
-	l, err := openLog(ctx, s.Dir)
-	if err != nil {
-		return measured{}, err
-	}
-	head, err := answers(l)
-	took := time.Since(began)
-	m := measured{PerSecond: rate, Count: int(head.Size), Extra: map[string]float64{
-		"entries": float64(head.Size), "ready_seconds": took.Seconds(),
-		"replayed": float64(l.store.Recovery().Replayed),
-	}}
 	return m, errors.Join(err, l.stop())
 }
 

@@ -11,8 +11,8 @@ var comparisons = []struct {
 	name string
 	run  func(*driver, context.Context) error
 }{
-	{"P1", (*driver).append}, {"P1b", (*driver).floor}, {"P3", (*driver).openLoop}, {"P4", (*driver).change},
-	{"P6", (*driver).status}, {"P13", (*driver).restart},
+	{"P1", (*driver).append}, {"P1b", (*driver).floor}, {"P2", (*driver).published}, {"P3", (*driver).openLoop},
+	{"P4", (*driver).change}, {"P6", (*driver).status}, {"P8", (*driver).proofs}, {"P9", (*driver).growth},
 }
 
 // append is P1 and the closed-loop half of P3: appends acknowledged after publication, beside Tessera's best figure,
@@ -99,17 +99,5 @@ func (d *driver) status(ctx context.Context) error {
 		row(c.name, c.target, ours, bare, rate, "/s", noisy)
 		row(c.name+": server CPU a request", "-", ours, bare, serverCPU, "us", noisy)
 	}
-	return nil
-}
-
-// restart is P13: how long until the log answers after kill -9, at the size that was asked for.
-func (d *driver) restart(ctx context.Context) error {
-	m, _, err := d.once(ctx, as("restart", "-entries", strconv.Itoa(d.entries), "-writers", "256"))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("\n### P13: ready after kill -9 at %d entries (target at 10^7: <= 2 s)\n\n", int(m.Extra["entries"]))
-	fmt.Printf("ready after %.2f s (frames replayed %.0f); the log was written at %.0f/s\n",
-		m.Extra["ready_seconds"], m.Extra["replayed"], m.PerSecond)
 	return nil
 }
