@@ -14,8 +14,8 @@ import (
 	"github.com/mission-authority/mas/ledger"
 )
 
-// Keys that are hashes have no order that a tree of sorted tables could use: each costs a random place in memory when it
-// is written and is moved by every compaction. So the two hash indexes of the keyspace, dedup and leaf, are not kept
+// Keys that are hashes have no order that a tree of sorted tables could use: each costs a random place in memory when
+// it is written and is moved by every compaction. So the two hash indexes of the keyspace, dedup and leaf, are not kept
 // under keys of their own in Badger. Those of the newest entries are in memory, and are made again from the entries at
 // the next start; those of every indexRun entries before are written once, sorted, as a run that never changes:
 //
@@ -25,8 +25,9 @@ import (
 // kind is the prefix of the index. A hash is looked for in memory, and then in each run whose filter does not exclude
 // it. The filters stay in memory, 20 bits an entry in all. A block that is missing is damage, and not an absent hash.
 //
-// Entries are never removed, so an index has no versions: a snapshot ignores what leads beyond its size. The value under
-// y comes last. A run is believed only if a version below the first frame that a recovery applies again carries it.
+// Entries are never removed, so an index has no versions: a snapshot ignores what leads beyond its size. The value
+// under y comes last. A run is believed only if a version below the first frame that a recovery applies again carries
+// it.
 const (
 	prefixBlock = 'x'
 	prefixRun   = 'y'

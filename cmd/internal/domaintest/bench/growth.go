@@ -56,8 +56,8 @@ func (w *window) at(q float64) float64 {
 	return windowSteps * windowStep.Seconds() * 1000
 }
 
-// grow appends the setup's entries and measures the first and the last tenth, memory, and octets written. Then it says so
-// and goes on appending until it is killed.
+// grow appends the setup's entries and measures the first and the last tenth, memory, and octets written. Then it says
+// so and goes on appending until it is killed.
 func grow(ctx context.Context, s setup) (measured, error) {
 	l, err := openLog(ctx, s.Dir)
 	if err != nil {
@@ -139,8 +139,8 @@ func grow(ctx context.Context, s setup) (measured, error) {
 	return m, <-errs
 }
 
-// writtenOctets is what was written to the device that dir is on since it was started, by whomever: what the kernel says
-// of a process counts a page that is written through a memory map as large as it is cached.
+// writtenOctets is what was written to the device that dir is on since it was started, by whomever: what the kernel
+// says of a process counts a page that is written through a memory map as large as it is cached.
 func writtenOctets(dir string) int64 {
 	var st syscall.Stat_t
 	if syscall.Stat(dir, &st) != nil {

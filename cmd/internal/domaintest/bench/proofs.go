@@ -147,7 +147,8 @@ func receipt(ctx context.Context, v ledger.View, index uint64, s ledger.Signer, 
 		return err
 	}
 	claims := ledger.ReceiptClaims{Issuer: issuer, Subject: subjectOf(0), IssuedAt: e.At.Unix()}
-	raw, err := ledger.SignReceipt(ctx, claims, Size: head.Size, Index: index, Path: path}, head.Root, s)
+	proven := ledger.Inclusion{Size: head.Size, Index: index, Path: path}
+	raw, err := ledger.SignReceipt(ctx, claims, proven, head.Root, s)
 	if err != nil {
 		return err
 	}
