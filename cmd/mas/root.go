@@ -14,7 +14,7 @@ func newRoot() *cobra.Command {
 		Use: "mas", Short: "Mission Authority Service", SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(newServe(), newDev(), newDemo(), newFsck(), newKeys(), newVersion())
+	root.AddCommand(newServe(), newDev(), newDemo(), newFsck(), newBackup(), newRestore(), newFollow(), newKeys(), newVersion())
 	return root
 }
 
