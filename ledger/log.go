@@ -23,6 +23,8 @@ var (
 	// ErrOutcomeUnknown: the durable step failed in a way that leaves open whether the Change will be there after
 	// recovery. The engine is poisoned until restart.
 	ErrOutcomeUnknown = errors.New("ledger: outcome unknown")
+	// ErrFrozen: the log was closed by its last entry; another one continues it. It comes with ErrUnavailable.
+	ErrFrozen = errors.New("ledger: log frozen")
 	// ErrErased: the body existed and its key was destroyed.
 	ErrErased = errors.New("ledger: body erased")
 )

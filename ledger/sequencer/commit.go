@@ -22,6 +22,8 @@ type pending struct {
 	seq     uint64 // group of the view in which entries and rows were looked up
 	cost    int    // at most what it adds to a batch
 
+	freezes bool // it closes the log, see Freeze
+
 	taken, withdrawn bool // guarded by the queue
 
 	done chan outcome // receives once
@@ -102,7 +104,11 @@ func (l *Log) Commit(ctx context.Context, c ledger.Change) (ledger.Committed, er
 
 // prepare does everything that does not need the writer.
 func (l *Log) prepare(c ledger.Change) (*pending, error) {
-	p := &pending{change: c, done: make(chan outcome, 1)}
+	return l.lookUp(&pending{change: c, done: make(chan outcome, 1)})
+}
+
+func (l *Log) lookUp(p *pending) (*pending, error) {
+	c := &p.change
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -246,6 +252,9 @@ func (p *pending) prepareEntry(v *view, i int) error {
 	}
 	if e.Body != nil && sha256.Sum256(e.Body) != st.Digest {
 		return fmt.Errorf("%w: entry %d: the statement is about another body", ErrInvalid, i)
+	}
+	if err := p.mayClose(st); err != nil {
+		return err
 	}
 	if p.entries == nil {
 		p.entries = make([]pendingEntry, 0, len(p.change.Entries))

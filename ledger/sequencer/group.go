@@ -25,6 +25,7 @@ type group struct {
 	byKey   map[string]int // into rows and states
 	byDedup map[ledger.Hash]place
 	sealed  map[ledger.Hash]bool
+	freezes bool // the last Change closed the log
 }
 
 // newGroup starts a group with room for the given Changes.
@@ -61,6 +62,9 @@ func (g *group) size() uint64 { return g.base.head.Size + uint64(len(g.entries))
 
 // add takes p into the group. On an error the group is as before; it wraps ErrConflict if a precondition does not hold.
 func (g *group) add(p *pending) ([]place, error) {
+	if g.freezes {
+		return nil, fmt.Errorf("sequencer: %w: %w", ErrFrozen, ledger.ErrUnavailable)
+	}
 	for i := range p.change.Expect {
 		if err := g.expect(p, &p.change.Expect[i]); err != nil {
 			return nil, err
@@ -82,6 +86,7 @@ func (g *group) add(p *pending) ([]place, error) {
 		return nil, err
 	}
 	// Nothing fails from here on.
+	g.freezes = p.freezes
 	for i := range places {
 		if !places[i].duplicate {
 			g.putEntry(&p.entries[i], places[i])

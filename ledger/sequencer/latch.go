@@ -88,6 +88,9 @@ func (l *Log) takesWrites() error {
 	if c == nil && l.health != nil {
 		c = l.health.Health().Write
 	}
+	if c != nil && c.Code == CodeLogFrozen {
+		return fmt.Errorf("sequencer: %w: %w", ErrFrozen, ledger.ErrUnavailable)
+	}
 	if c != nil {
 		return fmt.Errorf("sequencer: write latch is closed (%s): %w", c.Code, ledger.ErrUnavailable)
 	}

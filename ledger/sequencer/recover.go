@@ -40,6 +40,9 @@ func (l *Log) recover() error {
 	if err == nil {
 		err = v.recheckCommitRows()
 	}
+	if err == nil {
+		err = v.recheckFrozen()
+	}
 	if err != nil {
 		return latchedOr(l, err)
 	}

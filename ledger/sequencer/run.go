@@ -103,6 +103,9 @@ func (l *Log) commit(ctx context.Context, g *group) (ledger.Head, error) {
 	l.remember(g, next.head.Seq)
 	l.tiles.add(tiles)
 	l.publish(next)
+	if g.freezes {
+		l.closeWrite(CodeLogFrozen)
+	}
 	return next.head, nil
 }
 
