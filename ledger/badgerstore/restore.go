@@ -415,6 +415,9 @@ func (s *Store) checkClosed() error {
 	return nil
 }
 
+// Closed returns where the log ends and what of it is gone, if a restore found that entries are; else nil.
+func (s *Store) Closed() (*ledger.Predecessor, error) { return readClosed(s.dir) }
+
 // readClosed reads what a restore wrote about entries that are gone; nil if there is nothing.
 func readClosed(dir string) (*ledger.Predecessor, error) {
 	text, err := os.ReadFile(filepath.Join(dir, closedName))

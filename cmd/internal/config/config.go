@@ -43,6 +43,8 @@ type Config struct {
 	Limits     Limits    `koanf:"limits"`                                  // what one caller may ask for
 	Telemetry  Telemetry `koanf:"telemetry"`                               // logs
 
+	Continuity Continuity `koanf:"continuity"` // copies of the log elsewhere
+
 	loopback bool // dev and demo: plain HTTP on loopback addresses only
 }
 
@@ -85,6 +87,15 @@ type Freshness struct {
 // Log configures the Merkle log.
 type Log struct {
 	Shard string `koanf:"shard" validate:"shard"` // part of the log's origin: <host>/log/<shard>
+	// FrozenDir holds the stores of shards that ended, each in a directory named after its shard. They stay readable; a
+	// new shard continues the last of them.
+	FrozenDir string `koanf:"frozen_dir" path:"-"`
+}
+
+// Continuity names copies of the log that others keep.
+type Continuity struct {
+	Anchor  string `koanf:"anchor" path:"-"`  // a follower's copy; the server does not go on behind it
+	Backups string `koanf:"backups" path:"-"` // directory of backups, for the metric of their age
 }
 
 // Limits bound what one caller may ask for.
@@ -180,9 +191,12 @@ func defaults() *Config {
 func (c *Config) Loopback() bool { return c.loopback }
 
 // LogOrigin is the name of the log: the issuer's host with its path, and the shard.
-func (c *Config) LogOrigin() string {
+func (c *Config) LogOrigin() string { return c.ShardOrigin(c.Log.Shard) }
+
+// ShardOrigin is the name of the log of a shard.
+func (c *Config) ShardOrigin(shard string) string {
 	_, rest, _ := strings.Cut(c.Issuer, "://")
-	return strings.TrimSuffix(rest, "/") + "/log/" + c.Log.Shard
+	return strings.TrimSuffix(rest, "/") + "/log/" + shard
 }
 
 // load merges the sources into c, which holds the defaults, and validates the result.

@@ -41,6 +41,17 @@ func OpenContinuity(c *config.Config) (*Continuity, error) {
 	return &Continuity{Dir: c.Store.Dir, Options: d.storeOptions(), VKey: vkey, key: key}, nil
 }
 
+// anchored are the options of the store with what the copy on another volume knows of the journal.
+func (d *Domain) anchored() (o badgerstore.Options, err error) {
+	o = d.storeOptions()
+	if dir := d.o.Config.Continuity.Anchor; dir != "" {
+		if o.Known, err = badgerstore.ReadKnown(dir, o); err != nil {
+			return o, fmt.Errorf("continuity.anchor: %w", err)
+		}
+	}
+	return o, nil
+}
+
 // Backup makes a backup of the log and verifies the signature of its checkpoint.
 func (c *Continuity) Backup(ctx context.Context, out string) (*badgerstore.Manifest, error) {
 	m, err := badgerstore.Backup(ctx, c.Dir, out, c.Options)

@@ -125,7 +125,7 @@ func devPrincipals(issuer, ceiling string) ([]authority.Registration, map[string
 		relying("resource_as", authority.RoleResourceAS),
 		service("auditor", authority.RoleAuditor),
 		service("iga", authority.RoleIGA),
-		service("admin", authority.RoleAdmin),
+		service("admin", authority.RoleAdmin), service("admin-2", authority.RoleAdmin),
 		service("peer", authority.RolePeer),
 	}
 	credentials := make(map[string]Credential, len(all))

@@ -64,6 +64,9 @@ type Domain struct {
 	custody *custody.Custody
 	api     *httpapi.API
 
+	past     []*pastShard // from the first to the last before the running one
+	freezing freezing
+
 	upstream *peering.Client
 	ready    chan struct{}
 }
@@ -103,7 +106,14 @@ func (d *Domain) openLog(ctx context.Context) error {
 		return err
 	}
 	d.VKey = vkey
-	d.store, err = badgerstore.Open(d.o.Config.Store.Dir, d.storeOptions())
+	if err := d.openPast(ctx); err != nil {
+		return err
+	}
+	options, err := d.anchored()
+	if err != nil {
+		return err
+	}
+	d.store, err = badgerstore.Open(d.o.Config.Store.Dir, options)
 	if err != nil {
 		return fmt.Errorf("opening the store: %w", err)
 	}
@@ -118,7 +128,7 @@ func (d *Domain) openLog(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
-	return nil
+	return d.checkSuccession()
 }
 
 // storeOptions are those of a production store, or small ones for development.
@@ -273,12 +283,16 @@ func (d *Domain) Close() error {
 	if d.upstream != nil {
 		d.upstream.Close()
 	}
-	if d.store == nil {
-		return nil
+	var errs []error
+	for _, p := range d.past {
+		errs = append(errs, p.close())
 	}
-	s := d.store
-	d.store = nil
-	return s.Close()
+	d.past = nil
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+		d.store = nil
+	}
+	return errors.Join(errs...)
 }
 
 // loadKeys reads the keys that the configuration names.

@@ -13,8 +13,13 @@ import (
 // registers statements. A log that exists keeps the entry it has.
 func (d *Domain) genesis(ctx context.Context) (*ledger.Entry, error) {
 	c := d.o.Config
+	predecessor, err := d.predecessor()
+	if err != nil {
+		return nil, err
+	}
 	body, err := ledger.MarshalGenesis(&ledger.Genesis{
-		Format: 1, Origin: c.LogOrigin(), Issuer: c.Issuer, LogKey: d.VKey,
+		Predecessor: predecessor,
+		Format:      1, Origin: c.LogOrigin(), Issuer: c.Issuer, LogKey: d.VKey,
 		ReceiptKeys: d.Keys.Key(keys.Receipts).PublicCOSE(),
 		Producers: []ledger.Producer{{Issuer: c.Issuer, Key: d.Keys.Key(keys.Evidence).PublicCOSE()[0],
 			Types: []string{ledger.AnyType}}},

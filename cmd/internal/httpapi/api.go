@@ -54,12 +54,15 @@ type Config struct {
 	Custody   Custody    // nil: nothing is erased, and reads are not recorded
 	Directory Directory
 	Log       ledger.Log
-	Receipts  ledger.Signer // signs COSE receipts
-	Published Published     // what metadata tells about keys and bounds
-	Rate      int           // requests per second and caller
-	Body      int64         // octets of a request body; submissions may be four times as long
-	Metrics   *telemetry.Registry
-	Ready     func() []string // further reasons for /readyz not to be ready; may be nil
+	Past      []Past // logs of the past, from the first to the last before Log; may be empty
+	// Operations are what operators and administrators may do; nil: their routes do not exist.
+	Operations Operations
+	Receipts   ledger.Signer // signs COSE receipts
+	Published  Published     // what metadata tells about keys and bounds
+	Rate       int           // requests per second and caller
+	Body       int64         // octets of a request body; submissions may be four times as long
+	Metrics    *telemetry.Registry
+	Ready      func() []string // further reasons for /readyz not to be ready; may be nil
 	// ServeMetrics puts /metrics on this listener (dev and demo). Otherwise use MetricsHandler on another one.
 	ServeMetrics bool
 	Now          func() time.Time

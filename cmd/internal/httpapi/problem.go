@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mission-authority/mas/federation"
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
 )
@@ -67,6 +68,7 @@ var statuses = map[string]int{
 	"not_acceptable":         http.StatusNotAcceptable,
 	"authority_unsupported":  http.StatusUnprocessableEntity,
 	"evidence_erased":        http.StatusGone,
+	"log_frozen":             http.StatusMethodNotAllowed,
 }
 
 var kindStatus = map[authority.Kind]int{
@@ -110,6 +112,9 @@ type (
 // refuse turns an error into the reply of a surface. It is the only place where errors become HTTP. An error that is
 // not an *authority.Error is a failure of ours: the caller learns an id, and the log what happened.
 func (a *API) refuse(s surface, err error, nonce string) reply {
+	if errors.Is(err, ledger.ErrFrozen) && (s == surfaceOurs || s == surfaceCOSE) {
+		err = errFrozen
+	}
 	e, ok := errors.AsType[*authority.Error](err)
 	if r, crossing := errors.AsType[*federation.Refusal](err); !ok && crossing {
 		e, ok = crossed(r), true

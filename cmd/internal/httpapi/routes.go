@@ -80,6 +80,7 @@ func (a *API) table() []route {
 		{method: get, path: "/readyz", public: true, run: a.getReady},
 	}
 	routes = append(routes, a.custodyRoutes(base, body)...)
+	routes = append(routes, a.shardRoutes()...)
 	if a.config.ServeMetrics {
 		routes = append(routes, route{method: get, path: "/metrics", public: true, run: a.getMetrics})
 	}
