@@ -22,12 +22,10 @@ func (c *bundleCheck) readEvidence(f *facts, r *RecordReport) error {
 	if err := c.checkEmitter(r, &e); err != nil {
 		return err
 	}
-	if e.Mission.ID == "" {
-		f.others = append(f.others, fact[evidence.Facts]{r, e})
-		return nil
+	if e.Mission.ID != "" {
+		s := f.story(e.Mission.ID)
+		s.evidence = append(s.evidence, fact[evidence.Facts]{r, e})
 	}
-	s := f.story(e.Mission.ID)
-	s.evidence = append(s.evidence, fact[evidence.Facts]{r, e})
 	return nil
 }
 

@@ -37,7 +37,6 @@ type facts struct {
 	minted        []fact[*minted]
 	observed      []fact[*observed]
 	acknowledged  []fact[*acknowledged]
-	others        []fact[evidence.Facts] // of the catalogue, about no single mission
 }
 
 // story returns what is known about a mission.
