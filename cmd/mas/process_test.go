@@ -38,7 +38,11 @@ var built struct {
 	path map[string]string
 }
 
+// prepareProcess is called before any test.
+var prepareProcess = func() {}
+
 func TestMain(m *testing.M) {
+	prepareProcess()
 	if path := os.Getenv(damageJob); path != "" { // a child process of TestCorruption
 		os.Exit(damageChild(path))
 	}

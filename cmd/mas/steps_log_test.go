@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,7 +76,7 @@ func mustWork(t *testing.T, dir string, r *report) *logWork {
 // commit commits one mission with its evidence.
 func (w *logWork) commit() {
 	w.made++
-	id := fmt.Sprintf("m%d-%d-%d", os.Getpid(), time.Now().UnixNano(), w.made)
+	id := fmt.Sprintf("m%d-%d-%08x", time.Now().UnixNano(), w.made, rand.Uint32())
 	body := append([]byte(id+"\n"), make([]byte, 40000)...)
 	digest := sha256.Sum256(body)
 	done, err := w.log.Commit(context.Background(), ledger.Change{
