@@ -18,9 +18,10 @@
 // Change whose context ends while it waits is dropped; once it has been taken its outcome is awaited. When the context
 // of Run ends, waiting Changes are still committed and later ones refused.
 //
-// Registration times never go backwards: a group gets the clock's time or that of the group before it. If the clock
-// is more than [ClockTolerance] behind, Changes that expect NotAfter are refused with ErrUnavailable, because nobody
-// can say whether their deadline has passed; others, such as stops, go on.
+// Registration times never go backwards: a group gets the clock's time or that of the group before it. A clock that
+// jumps ahead of the monotonic one by more than [ClockTolerance] is not followed. While it is that far ahead, or behind
+// the last group, Changes that expect NotAfter are refused with ErrUnavailable, because nobody can say whether their
+// deadline has passed; others, such as stops, go on. It ends when the clock is right again, or with [Log.AcceptClock].
 //
 // # Publishing and reading
 //

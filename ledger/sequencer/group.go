@@ -17,7 +17,7 @@ type group struct {
 	log     *Log
 	base    *published
 	at      time.Time
-	doubt   time.Duration // how far the clock is behind the last group, if more than ClockTolerance
+	clock   reading
 	entries []ledger.BatchEntry
 	bodies  []ledger.SealedBody
 	rows    []ledger.Row
@@ -30,14 +30,13 @@ type group struct {
 
 // newGroup starts a group with room for the given Changes.
 func (l *Log) newGroup(base *published, taken []*pending) *group {
-	at := l.now().UTC().Truncate(time.Millisecond)
 	entries, rows := 0, 0
 	for _, p := range taken {
 		entries += len(p.entries)
 		rows += len(p.change.Put)
 	}
 	g := &group{
-		log: l, base: base, at: at,
+		log: l, base: base, clock: l.clock.read(l.last.At),
 		entries: make([]ledger.BatchEntry, 0, entries),
 		rows:    make([]ledger.Row, 0, rows),
 		states:  make([]rowState, 0, rows),
@@ -45,12 +44,7 @@ func (l *Log) newGroup(base *published, taken []*pending) *group {
 		byDedup: make(map[ledger.Hash]place, entries),
 		sealed:  make(map[ledger.Hash]bool),
 	}
-	if behind := l.last.At.Sub(at); behind > 0 {
-		g.at = l.last.At
-		if behind > ClockTolerance {
-			g.doubt = behind
-		}
-	}
+	g.at = g.clock.registered
 	return g
 }
 
@@ -109,10 +103,10 @@ func (g *group) add(p *pending) ([]place, error) {
 func (g *group) expect(p *pending, e *ledger.Precondition) error {
 	if e.Kind == ledger.ExpectNotAfter {
 		switch {
-		case g.doubt != 0:
-			return fmt.Errorf("sequencer: the clock is %v behind the last group, deadlines cannot be judged: %w",
-				g.doubt, ledger.ErrUnavailable)
-		case g.at.After(e.T):
+		case g.clock.doubt != 0:
+			return fmt.Errorf("sequencer: the clock is off by %v, deadlines cannot be judged: %w",
+				g.clock.doubt, ledger.ErrUnavailable)
+		case g.clock.judged.After(e.T):
 			return fmt.Errorf("sequencer: it is after %v: %w", e.T, ledger.ErrConflict)
 		}
 		return nil

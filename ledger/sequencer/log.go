@@ -48,6 +48,7 @@ type Log struct {
 	signer    note.Signer
 	verifiers []note.Verifier
 	now       func() time.Time
+	clock     clock
 	log       *slog.Logger
 	limits    ledger.Limits // of one Change: those of the store less what a group needs itself
 	integrity latch
@@ -84,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		signer:    cfg.Checkpoint,
 		verifiers: cfg.Verifiers,
 		now:       cfg.Now,
+		clock:     clock{now: cfg.Now, base: cfg.Now()},
 		log:       cfg.Log,
 		limits:    cfg.Store.Limits(),
 		last:      cfg.Store.Head(),

@@ -92,5 +92,8 @@ func (a *Authority) AcceptClock(ctx context.Context, c Caller) (err error) {
 		return err
 	}
 	a.clock.accept(done.At)
+	if l, ok := a.log.(interface{ AcceptClock() }); ok {
+		l.AcceptClock()
+	}
 	return nil
 }
