@@ -69,7 +69,7 @@ func TestFailingCalls(t *testing.T) {
 		"fsck differences %d", len(faults), c.missions(), c.acknowledged, c.compared, c.lost, c.differences)
 }
 
-// fail lets one kind of call fail while everybody writes, stops the server, and checks what is left and what comes back.
+// fail lets one kind of call fail while everybody writes, stops the server, and checks what is left and comes back.
 func (c *crash) fail(strace string, f callFault) {
 	t := c.t
 	c.heard.Store(0)
