@@ -33,9 +33,14 @@ const ownTypes = "application/mas-"
 var ErrPolicy = errors.New("ledger: malformed policy")
 
 // PublicBody reports whether bodies of a media type are public: served by digest to anybody and never erased, because
-// without them the admission of later entries cannot be decided again.
+// without them the log itself cannot be read: who was admitted, by which keys, what its epochs and its end were.
 func PublicBody(contentType string) bool {
-	return contentType == ContentTypeGenesis || Governs(contentType)
+	switch contentType {
+	case ContentTypeGenesis, ContentTypeFeedEpoch,
+		"application/mas-key-succession+cbor", "application/mas-log-closed+cbor":
+		return true
+	}
+	return Governs(contentType)
 }
 
 // Governs reports whether statements of a media type change the admission of later ones.

@@ -139,7 +139,7 @@ func TestPolicyLimits(t *testing.T) {
 		"a type twice":       func(p *ledger.Policy) { p.Producers[0].Types = []string{decisionType, decisionType} },
 		"the log's issuer":   func(p *ledger.Policy) { p.Producers[0].Issuer = testIssuer },
 		"with a slash":       func(p *ledger.Policy) { p.Producers[0].Issuer = testIssuer + "/" },
-		"the log as subject": func(p *ledger.Policy) { p.Producers[0].Subjects = []string{"log"} },
+		"the principals":     func(p *ledger.Policy) { p.Producers[0].Subjects = []string{"principals"} },
 		"the policy":         func(p *ledger.Policy) { p.Producers[0].Subjects = []string{"policy/x"} },
 		"an unknown kind":    func(p *ledger.Policy) { p.Producers[0].Subjects = []string{"others"} },
 		"an empty id":        func(p *ledger.Policy) { p.Producers[0].Subjects = []string{"missions/"} },
@@ -224,6 +224,7 @@ func TestOtherPolicyDocumentsAreRefused(t *testing.T) {
 func TestPublicBodies(t *testing.T) {
 	for contentType, public := range map[string]bool{
 		ledger.ContentTypeGenesis: true, ledger.ContentTypePolicy: true, ledger.ContentTypeAnchors: true,
+		ledger.ContentTypeFeedEpoch: true, "application/mas-key-succession+cbor": true, "application/mas-log-closed+cbor": true,
 		decisionType: false, "application/mas-principals+json": false, "": false,
 	} {
 		if ledger.PublicBody(contentType) != public {

@@ -163,10 +163,10 @@ func (p *Producer) check() error {
 func checkSubjectRule(rule string) error {
 	kind, id, one := strings.Cut(rule, "/")
 	switch SubjectKind(kind) {
-	case SubjectPolicy, SubjectPrincipals, SubjectLog:
+	case SubjectPolicy, SubjectPrincipals:
 		return fmt.Errorf("%w: statements about %s are the issuer's", ErrSubject, kind)
 	}
-	if !one {
+	if !one && SubjectKind(kind) != SubjectLog {
 		id = "any"
 	}
 	_, err := Subject("issuer", SubjectKind(kind), id)

@@ -124,6 +124,13 @@ func (r *Registry) proposeAnchors(a *ledger.Admission, admin string, t *ledger.T
 	return &out, nil
 }
 
+func (p *Proposal) number() uint64 {
+	if p.Policy != nil {
+		return p.Policy.Number
+	}
+	return p.Anchors.Number
+}
+
 // document is the document of p as ordered by its proposer and a second administrator.
 func (p *Proposal) document(second string) (contentType string, body []byte, err error) {
 	if p.Policy != nil {
@@ -183,15 +190,18 @@ func (r *Registry) Proposals() []Proposal {
 	return open
 }
 
-// Confirm registers a proposed document as ordered by its proposer and by admin, who must be another. From the next
-// entry on it is in force.
-func (r *Registry) Confirm(ctx context.Context, admin, id string) (Result, error) {
+// Confirm registers a proposed document, which must have the given number, as ordered by its proposer and by admin, who
+// must be another. From the next entry on it is in force.
+func (r *Registry) Confirm(ctx context.Context, admin, id string, number uint64) (Result, error) {
 	p, err := r.orders.get(id, r.config.Now())
 	if err != nil {
 		return Result{}, err
 	}
-	if p.By == admin {
+	switch {
+	case p.By == admin:
 		return Result{}, ErrSameAdmin
+	case p.number() != number:
+		return Result{}, fmt.Errorf("%w: number %d, proposed is %d", ErrStale, number, p.number())
 	}
 	contentType, body, err := p.document(admin)
 	if err != nil {

@@ -19,7 +19,13 @@ func (b *bench) order(e registry.Edit) registry.Result {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	got, err := b.Confirm(b.t.Context(), "admin-2", p.ID)
+	number := uint64(0)
+	if p.Policy != nil {
+		number = p.Policy.Number
+	} else {
+		number = p.Anchors.Number
+	}
+	got, err := b.Confirm(b.t.Context(), "admin-2", p.ID, number)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -116,31 +122,38 @@ func TestOrderNeedsTwo(t *testing.T) {
 	if err != nil || p.Policy.Number != 1 || len(p.Policy.Producers) != 2 || len(b.Proposals()) != 1 {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	if _, err := b.Confirm(t.Context(), "admin-1", p.ID); !errors.Is(err, registry.ErrSameAdmin) {
+	if _, err := b.Confirm(t.Context(), "admin-1", p.ID, 1); !errors.Is(err, registry.ErrSameAdmin) {
 		t.Errorf("by the same: %v", err)
 	}
-	if _, err := b.Confirm(t.Context(), "admin-2", "other"); !errors.Is(err, registry.ErrNoProposal) {
+	if _, err := b.Confirm(t.Context(), "admin-2", "other", 1); !errors.Is(err, registry.ErrNoProposal) {
 		t.Errorf("another proposal: %v", err)
 	}
 	stale, err := b.Propose("admin-3", registry.Edit{Remove: [][]byte{b.kid()}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Confirm(t.Context(), "admin-2", p.ID); err != nil {
+	if _, err := b.Confirm(t.Context(), "admin-2", p.ID, 1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Confirm(t.Context(), "admin-2", p.ID); !errors.Is(err, registry.ErrNoProposal) {
+	if _, err := b.Confirm(t.Context(), "admin-2", p.ID, 1); !errors.Is(err, registry.ErrNoProposal) {
 		t.Errorf("twice: %v", err)
 	}
-	if _, err := b.Confirm(t.Context(), "admin-2", stale.ID); !errors.Is(err, registry.ErrStale) {
+	if _, err := b.Confirm(t.Context(), "admin-2", stale.ID, 1); !errors.Is(err, registry.ErrStale) {
 		t.Errorf("after another change: %v", err)
+	}
+	other, err := b.Propose("admin-1", registry.Edit{Remove: [][]byte{b.kid()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Confirm(t.Context(), "admin-2", other.ID, 3); !errors.Is(err, registry.ErrStale) {
+		t.Errorf("another number: %v", err)
 	}
 	late, err := b.Propose("admin-1", registry.Edit{Remove: [][]byte{b.kid()}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.clock.Store(int64(time.Hour))
-	if _, err := b.Confirm(t.Context(), "admin-2", late.ID); !errors.Is(err, registry.ErrNoProposal) {
+	if _, err := b.Confirm(t.Context(), "admin-2", late.ID, 2); !errors.Is(err, registry.ErrNoProposal) {
 		t.Errorf("an hour later: %v", err)
 	}
 	if b.size() != 2 {
@@ -179,7 +192,7 @@ func TestPolicyBetweenDecisionAndCommit(t *testing.T) {
 	hold := b.store.Hold(false)
 	confirmed := make(chan error, 1)
 	go func() {
-		_, err := b.Confirm(t.Context(), "admin-2", p.ID)
+		_, err := b.Confirm(t.Context(), "admin-2", p.ID, 1)
 		confirmed <- err
 	}()
 	<-hold.Entered

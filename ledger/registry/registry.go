@@ -94,7 +94,8 @@ type Registry struct {
 // A policy is the admission in force and the row that fences it.
 type policy struct {
 	*ledger.Admission
-	version uint64 // of the policy row; 0 before there is one
+	documents []Document
+	version   uint64 // of the policy row; 0 before there is one
 }
 
 // policyRow changes with every policy and trust-anchor entry, so that a commit notices one that came between.
@@ -130,6 +131,12 @@ func New(c Config) (*Registry, error) {
 // Admission is the policy in force.
 func (r *Registry) Admission() *ledger.Admission { return r.policy.Load().Admission }
 
+// Policy is the policy in force and the documents it rests on, in log order. The list must not be modified.
+func (r *Registry) Policy() (*ledger.Admission, []Document) {
+	p := r.policy.Load()
+	return p.Admission, p.documents
+}
+
 // reload reads the policy in force from the newest view.
 func (r *Registry) reload() error {
 	v, err := r.config.Log.View()
@@ -137,11 +144,11 @@ func (r *Registry) reload() error {
 		return fmt.Errorf("registry: reading the policy: %w", err)
 	}
 	defer v.Close()
-	a, _, err := Governed(v)
+	a, documents, err := Governed(v)
 	if err != nil {
 		return err
 	}
-	p := &policy{Admission: a}
+	p := &policy{Admission: a, documents: documents}
 	row, err := v.Get(policyRow)
 	if err == nil {
 		p.version = row.Version
@@ -204,7 +211,7 @@ func Governed(v ledger.View) (*ledger.Admission, []Document, error) {
 	return a, documents, nil
 }
 
-// publicBody reads an entry, with its body if that is public.
+// publicBody reads an entry, with its body if that is one that the admission rests on.
 func publicBody(v ledger.View, index uint64) (entry []byte, s *ledger.Statement, body []byte, err error) {
 	e, err := v.Entry(index)
 	if err != nil {
@@ -213,7 +220,7 @@ func publicBody(v ledger.View, index uint64) (entry []byte, s *ledger.Statement,
 	if s, err = ledger.ParseStatement(e.Statement); err != nil {
 		return nil, nil, nil, fmt.Errorf("registry: entry %d: %w: %w", index, ledger.ErrIntegrity, err)
 	}
-	if ledger.PublicBody(s.ContentType) {
+	if index == 0 || ledger.Governs(s.ContentType) {
 		if body, err = v.Body(s.Digest); err != nil {
 			return nil, nil, nil, fmt.Errorf("registry: the policy of entry %d: %w", index, err)
 		}

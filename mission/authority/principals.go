@@ -84,6 +84,15 @@ type AuthoritySource struct {
 // Has reports whether the role was granted.
 func (r *Registration) Has(role Role) bool { return slices.Contains(r.Roles, role) }
 
+// StatementIssuer is the CWT iss of the statements that p makes as a producer: its client_id if that is an https or
+// http URL, else a name under the issuer's own.
+func (r *Registration) StatementIssuer(issuer string) string {
+	if strings.HasPrefix(r.ClientID, "https://") || strings.HasPrefix(r.ClientID, "http://") {
+		return r.ClientID
+	}
+	return strings.TrimSuffix(issuer, "/") + "/producers/" + r.ClientID
+}
+
 // Keys are the public keys p authenticates with; nil if it cannot.
 func (p *Principal) Keys() *jws.KeySet { return p.keys }
 

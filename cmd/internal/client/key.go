@@ -51,6 +51,15 @@ func GenerateKey() (JWK, error) {
 
 // Signer makes the private key k usable.
 func (k JWK) Signer() (jws.Signer, error) {
+	private, err := k.Private()
+	if err != nil {
+		return nil, err
+	}
+	return jws.NewKey(k.Kid, private)
+}
+
+// Private is the private key k, for signatures that are not JWS.
+func (k JWK) Private() (*ecdsa.PrivateKey, error) {
 	d, err := base64.RawURLEncoding.DecodeString(k.D)
 	if err != nil || k.Kty != "EC" || k.Crv != "P-256" || k.Kid == "" {
 		return nil, errors.New("client key: want a private EC JWK on P-256 with a kid")
@@ -59,7 +68,7 @@ func (k JWK) Signer() (jws.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client key: %w", err)
 	}
-	return jws.NewKey(k.Kid, private)
+	return private, nil
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -102,6 +102,10 @@ type Continuity struct {
 type Limits struct {
 	Body int `koanf:"body" validate:"min=4096,max=65536"` // octets of a request body; submissions may be four times as long
 	Rate int `koanf:"rate" validate:"min=1,max=100000"`   // requests per second and caller, in bursts of twice as many
+	// Statements that one producer may register in a second, in bursts of twice as many, at least 256.
+	Statements int `koanf:"statements" validate:"min=1,max=1000000"`
+	// Registration is how many seconds a producer waits for its entry before it is promised one.
+	Registration int `koanf:"registration_seconds" validate:"min=1,max=15"`
 }
 
 // Telemetry configures logs.
@@ -182,7 +186,7 @@ func defaults() *Config {
 		Store:     Store{Engine: "badger"},
 		Freshness: Freshness{MaxStale: 60, StatusTTL: 45},
 		Log:       Log{Shard: "main"},
-		Limits:    Limits{Body: 64 << 10, Rate: 200},
+		Limits:    Limits{Body: 64 << 10, Rate: 200, Statements: 1000, Registration: 10},
 		Telemetry: Telemetry{Level: "info", Format: "json"},
 	}
 }

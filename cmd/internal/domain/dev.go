@@ -6,11 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/mission-authority/mas/cmd/internal/client"
 	"github.com/mission-authority/mas/cmd/internal/keys"
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
+	"github.com/mission-authority/mas/mission/evidence"
 )
 
 // Files of a development directory.
@@ -25,6 +28,23 @@ const (
 type Credential struct {
 	ClientID string     `json:"client_id"`
 	JWK      client.JWK `json:"jwk"`
+	// Statement is what a producer signs statements with.
+	Statement *StatementKey `json:"statement,omitempty"`
+}
+
+// A StatementKey signs statements of one issuer.
+type StatementKey struct {
+	Issuer string     `json:"issuer"` // CWT iss
+	JWK    client.JWK `json:"jwk"`
+}
+
+// Signer signs statements.
+func (k *StatementKey) Signer() (ledger.Signer, error) {
+	private, err := k.JWK.Private()
+	if err != nil {
+		return nil, err
+	}
+	return ledger.NewSigner(private)
 }
 
 // Dev is dev.json: where a development server is, and the private keys of its local principals.
@@ -139,7 +159,14 @@ func devPrincipals(issuer, ceiling string) ([]authority.Registration, map[string
 		if p.JWKS, err = keySet(key.Public()); err != nil {
 			return nil, nil, err
 		}
-		credentials[p.ID] = Credential{ClientID: p.ClientID, JWK: key}
+		c := Credential{ClientID: p.ClientID, JWK: key}
+		if p.Has(authority.RoleProducer) {
+			if key, err = client.GenerateKey(); err != nil {
+				return nil, nil, err
+			}
+			c.Statement = &StatementKey{Issuer: p.StatementIssuer(issuer), JWK: key}
+		}
+		credentials[p.ID] = c
 	}
 	return all, credentials, nil
 }
@@ -155,15 +182,53 @@ func keySet(k client.JWK) (mission.Raw, error) {
 }
 
 // announce writes dev.json.
-func announce(dir string, d *Dev) error {
-	text, err := os.ReadFile(filepath.Join(dir, clientsFile))
-	if err != nil {
+func announce(dir string, d *Dev) (err error) {
+	if d.Clients, err = readCredentials(dir); err != nil {
 		return err
 	}
-	if err := mission.Decode(text, &d.Clients); err != nil {
-		return fmt.Errorf("%s: %w", clientsFile, err)
-	}
 	return writeJSON(filepath.Join(dir, devFile), d)
+}
+
+func readCredentials(dir string) (all map[string]Credential, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, clientsFile))
+	if err != nil {
+		return nil, err
+	}
+	if err := mission.Decode(text, &all); err != nil {
+		return nil, fmt.Errorf("%s: %w", clientsFile, err)
+	}
+	return all, nil
+}
+
+// devProducers are the rules of the genesis document for the local producers of a development directory: the types of
+// evidence that somebody else than the issuer makes. A directory from before there were statement keys has none.
+func devProducers(dir string) ([]ledger.Producer, error) {
+	all, err := readCredentials(dir)
+	if err != nil {
+		return nil, err
+	}
+	var types []string
+	for _, t := range evidence.Types() {
+		if !slices.Contains(t.Producers, evidence.Issuer) {
+			types = append(types, t.ContentType)
+		}
+	}
+	var producers []ledger.Producer
+	for _, c := range all {
+		if c.Statement == nil {
+			continue
+		}
+		private, err := c.Statement.JWK.Private()
+		if err != nil {
+			return nil, err
+		}
+		key, err := ledger.NewKey(private.Public())
+		if err != nil {
+			return nil, err
+		}
+		producers = append(producers, ledger.Producer{Issuer: c.Statement.Issuer, Key: key, Types: types})
+	}
+	return producers, nil
 }
 
 // writeJSON replaces a file of mode 0600 by canonical JSON.

@@ -26,6 +26,7 @@ import (
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/badgerstore"
 	"github.com/mission-authority/mas/ledger/epoch"
+	"github.com/mission-authority/mas/ledger/registry"
 	"github.com/mission-authority/mas/ledger/sequencer"
 	"github.com/mission-authority/mas/mission/authority"
 	"github.com/mission-authority/mas/mission/custody"
@@ -54,6 +55,7 @@ type Options struct {
 type Domain struct {
 	Log       *sequencer.Log
 	Authority *authority.Authority
+	Registry  *registry.Registry // nil if the registration policy cannot be read
 	Keys      *keys.Set
 	VKey      string // signed-note verifier key of the log
 
@@ -187,6 +189,9 @@ func (d *Domain) serve(ctx context.Context) error {
 	work.Go(func() error { return d.Authority.Run(workCtx) })
 	work.Go(func() error { return d.custody.Run(workCtx) })
 	work.Go(func() error { return d.Authority.RunCoupling(workCtx) })
+	if d.Registry != nil {
+		work.Go(func() error { return d.Registry.Run(workCtx) })
+	}
 
 	err := d.listen(ctx, workCtx)
 	stopWork()

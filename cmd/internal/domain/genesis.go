@@ -10,19 +10,28 @@ import (
 )
 
 // genesis makes entry 0 of a new log: what the log is, whose keys it trusts, and that only this issuer's evidence key
-// registers statements. A log that exists keeps the entry it has.
+// registers statements, and in a development directory its local producers' keys. A log that exists keeps the entry it
+// has.
 func (d *Domain) genesis(ctx context.Context) (*ledger.Entry, error) {
 	c := d.o.Config
 	predecessor, err := d.predecessor()
 	if err != nil {
 		return nil, err
 	}
+	producers := []ledger.Producer{{Issuer: c.Issuer, Key: d.Keys.Key(keys.Evidence).PublicCOSE()[0],
+		Types: []string{ledger.AnyType}}}
+	if d.o.DevDir != "" && c.Loopback() {
+		local, err := devProducers(d.o.DevDir)
+		if err != nil {
+			return nil, err
+		}
+		producers = append(producers, local...)
+	}
 	body, err := ledger.MarshalGenesis(&ledger.Genesis{
 		Predecessor: predecessor,
 		Format:      1, Origin: c.LogOrigin(), Issuer: c.Issuer, LogKey: d.VKey,
 		ReceiptKeys: d.Keys.Key(keys.Receipts).PublicCOSE(),
-		Producers: []ledger.Producer{{Issuer: c.Issuer, Key: d.Keys.Key(keys.Evidence).PublicCOSE()[0],
-			Types: []string{ledger.AnyType}}},
+		Producers:   producers,
 	})
 	if err != nil {
 		return nil, err

@@ -66,11 +66,16 @@ func (d *Domain) openServices() error {
 	if err != nil {
 		return err
 	}
+	metrics := telemetry.NewRegistry()
+	if err := d.openRegistry(metrics); err != nil {
+		return err
+	}
 	surface := httpapi.Config{
-		Issuer: c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority, Custody: d.custody,
+		Registry: d.Registry,
+		Issuer:   c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority, Custody: d.custody,
 		Directory: d.Authority, Log: d.Log, Receipts: d.Keys.Key(keys.Receipts).COSE(),
 		Past: d.pastShards(), Operations: d,
-		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: telemetry.NewRegistry(),
+		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: metrics,
 		ServeMetrics: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger,
 	}
 	if len(peers) > 0 {

@@ -31,6 +31,7 @@ import (
 
 	"github.com/mission-authority/mas/cmd/internal/telemetry"
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/ledger/registry"
 	"github.com/mission-authority/mas/mission/authority"
 )
 
@@ -54,7 +55,8 @@ type Config struct {
 	Custody   Custody    // nil: nothing is erased, and reads are not recorded
 	Directory Directory
 	Log       ledger.Log
-	Past      []Past // logs of the past, from the first to the last before Log; may be empty
+	Registry  *registry.Registry // nil: nobody registers from outside, its routes do not exist
+	Past      []Past             // logs of the past, from the first to the last before Log; may be empty
 	// Operations are what operators and administrators may do; nil: their routes do not exist.
 	Operations Operations
 	Receipts   ledger.Signer // signs COSE receipts
@@ -145,6 +147,7 @@ type call struct {
 	req    *http.Request
 	form   url.Values // of form routes
 	body   []byte     // of routes with another body
+	media  string     // of body
 	param  func(string) string
 }
 
@@ -166,6 +169,8 @@ type route struct {
 	roles   []authority.Role // otherwise: those who may
 	media   string           // of the body, "" if there is none
 	limit   int64            // octets of the body
+	batch   string           // another media type of the body: many of what media is one of; "" if there is none
+	most    int64            // octets of such a body
 	bad     string           // code of a body that is not one of these, if not the surface's usual one
 	run     func(*call) (reply, error)
 }
@@ -271,7 +276,12 @@ func (a *API) admit(w http.ResponseWriter, r route, c *call) error {
 	}
 	if r.media != "" && r.media != mediaForm {
 		var err error
-		c.body, err = readBody(w, c.req, r.media, r.limit)
+		c.media = r.media
+		limit := r.limit
+		if r.batch != "" && isMedia(c.req, r.batch) {
+			c.media, limit = r.batch, r.most
+		}
+		c.body, err = readBody(w, c.req, c.media, limit)
 		return err
 	}
 	return nil

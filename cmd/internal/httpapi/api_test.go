@@ -54,6 +54,9 @@ func TestRouteTable(t *testing.T) {
 		if media == "" {
 			media = "-"
 		}
+		if r.batch != "" {
+			media += fmt.Sprintf(" or %s %d", r.batch, r.most)
+		}
 		fmt.Fprintf(&b, "%-4s %-60s %-10s %-10s %6d %s\n", r.method, r.path, who, surfaces[r.surface], r.limit, media)
 	}
 	golden := filepath.Join("testdata", "routes.txt")

@@ -58,6 +58,12 @@ func readBody(w http.ResponseWriter, r *http.Request, mediaType string, limit in
 	return body, nil
 }
 
+// isMedia reports whether the body says it is of a media type.
+func isMedia(r *http.Request, mediaType string) bool {
+	got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && got == mediaType
+}
+
 // parseForm reads application/x-www-form-urlencoded strictly: every name once, no separators but "&", names and values
 // of valid UTF-8 without NUL.
 func parseForm(body []byte) (url.Values, error) {

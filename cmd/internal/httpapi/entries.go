@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/mission/authority"
 )
 
 // The log as a SCITT transparency service (RFC 9943, SCRAPI): receipts, statements and the keys that verify them.
@@ -24,7 +25,7 @@ const (
 func (a *API) getEntry(c *call) (reply, error) {
 	v, index, err := a.lookup(c)
 	if err != nil {
-		return reply{}, err
+		return a.promised(c, err)
 	}
 	defer v.Close()
 	receipt, _, err := a.receipt(c.ctx, v, index)
@@ -67,7 +68,8 @@ func (a *API) getTransparent(c *call) (reply, error) {
 	return reply{contentType: mediaStatement, body: transparent}, nil
 }
 
-// lookup opens a view and finds the entry that the path names. The caller closes the view.
+// lookup opens a view and finds the entry that the path names, if the caller may read about it. The caller closes the
+// view.
 func (a *API) lookup(c *call) (ledger.View, uint64, error) {
 	id := c.param("id")
 	if _, err := ledger.ParseEntryID(id); err != nil {
@@ -78,11 +80,33 @@ func (a *API) lookup(c *call) (ledger.View, uint64, error) {
 		return nil, 0, err
 	}
 	index, err := v.Lookup(id)
+	if err == nil {
+		err = a.readable(c, v, index)
+	}
 	if err != nil {
 		v.Close()
 		return nil, 0, logError(err)
 	}
 	return v, index, nil
+}
+
+// readable refuses a producer an entry that is not its own, as one that does not exist.
+func (a *API) readable(c *call, v ledger.View, index uint64) error {
+	if c.caller.Has(authority.RoleAuditor) {
+		return nil
+	}
+	e, err := v.Entry(index)
+	if err != nil {
+		return err
+	}
+	s, err := ledger.ParseStatement(e.Statement)
+	if err != nil {
+		return err
+	}
+	if s.Issuer != c.caller.StatementIssuer(a.config.Issuer) {
+		return errNotFound
+	}
+	return nil
 }
 
 // receipt makes the COSE receipt of an entry in the tree of the view and returns it with the statement it is about.

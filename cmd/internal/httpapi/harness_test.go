@@ -19,6 +19,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/telemetry"
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/ledgertest"
+	"github.com/mission-authority/mas/ledger/registry"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
 	"github.com/mission-authority/mas/mission/custody"
@@ -63,8 +64,12 @@ type world struct {
 	lines   *syncBuffer // what was logged
 	metrics *telemetry.Registry
 	issuer  *jws.Key
-	jti     int // assertions made
-	moves   int // lifecycle requests made
+	store   *ledgertest.FaultStore
+	rule    ledger.Producer // of the principal producer
+	// statement signs the statements of the principal producer.
+	statement ledger.Signer
+	jti       int // assertions made
+	moves     int // lifecycle requests made
 }
 
 // syncBuffer is a bytes.Buffer for concurrent use.
@@ -145,7 +150,11 @@ func newWorld(t testing.TB, edits ...func(*Config)) *world {
 	t.Helper()
 	w := &world{TB: t, clock: &clock{now: epoch}, fake: &fakeMissions{}, ended: endedMissions{}, lines: new(syncBuffer),
 		metrics: telemetry.NewRegistry(), issuer: missiontest.Key("issuer")}
-	w.log = ledgertest.NewLog(t, ledgertest.Options{Keys: ledgertest.NewKeys(t, testOrigin), Now: w.clock.Now})
+	keys := ledgertest.NewKeys(t, testOrigin)
+	w.statement, w.rule = ledgertest.NewProducer(t, testIssuer+"/producers/producer", testEvidence)
+	keys.Producers = []ledger.Producer{w.rule}
+	w.store = ledgertest.NewFaultStore(ledgertest.NewStore())
+	w.log = ledgertest.NewLog(t, ledgertest.Options{Keys: keys, Store: w.store, Now: w.clock.Now})
 	c := w.config(directory{principalsDocument(t)})
 	for _, edit := range edits {
 		edit(&c)
@@ -174,8 +183,16 @@ func (w *world) config(d Directory) Config {
 	if err != nil {
 		w.Fatal(err)
 	}
+	registered, err := registry.New(registry.Config{
+		Log: w.log, Evidence: w.log.Keys.Evidence, Rate: 100, Wait: time.Minute, Now: w.clock.Now,
+		Observe: RegistrationOutcomes(w.metrics), Check: checkTestEvidence,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
 	return Config{
-		Issuer: testIssuer, Shard: "1", LogOrigin: testOrigin, Missions: w.fake, Peers: w.fake, Directory: d, Log: w.log,
+		Registry: registered,
+		Issuer:   testIssuer, Shard: "1", LogOrigin: testOrigin, Missions: w.fake, Peers: w.fake, Directory: d, Log: w.log,
 		Custody:  keeper,
 		Receipts: w.log.Keys.Receipt,
 		Published: Published{

@@ -52,7 +52,7 @@ func (a *API) getMetrics(*call) (reply, error) {
 }
 
 // statusClasses are the label values of an outcome.
-var statusClasses = []string{"200", "202", "304", "400", "401", "403", "404", "405", "409", "413", "415", "422", "429",
+var statusClasses = []string{"200", "201", "202", "302", "303", "304", "400", "401", "403", "404", "405", "409", "413", "415", "422", "429",
 	"500", "503"}
 
 // measure creates the metrics. Their labels are closed: the rows of the table, status codes, reasons.
@@ -67,6 +67,7 @@ func (a *API) measure() {
 		telemetry.Label{Name: "status", Values: statusClasses})
 	a.failures = m.Counter("mas_http_authentication_failures_total", "Failed authentications by reason.",
 		telemetry.Label{Name: "reason", Values: authReasons})
+	a.measureRegistry()
 	a.seconds = m.Histogram("mas_http_request_seconds", "Time to answer by route.",
 		[]float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20}, routes)
 }

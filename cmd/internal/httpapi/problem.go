@@ -206,6 +206,10 @@ var conciseTitles = map[string]string{
 	"not_found":       "Not Found",
 	"invalid_request": "Malformed request",
 	"rate_limited":    "Too Many Requests",
+	"rejected":        "Rejected",
+
+	"bad_signature_algorithm": "Bad Signature Algorithm",
+	"payload_missing":         "Payload Missing",
 }
 
 // conciseProblem encodes {-1: title, -2: detail} (RFC 9290 2).

@@ -18,6 +18,9 @@ var (
 	approvers = []authority.Role{authority.RoleApprover}
 	peers     = []authority.Role{authority.RolePeer}
 	auditors  = []authority.Role{authority.RoleAuditor}
+	producers = []authority.Role{authority.RoleProducer}
+	readers   = []authority.Role{authority.RoleAuditor, authority.RoleProducer} // producers: of their own entries
+	admins    = []authority.Role{authority.RoleAdmin}
 )
 
 // derivationReceipt is the media type of POST /federation/v1/receipts.
@@ -63,9 +66,9 @@ func (a *API) table() []route {
 		{method: get, path: log + "/tile/entries/*index", roles: auditors, run: a.getEntryTile},
 
 		// The log as a transparency service.
-		{method: get, path: base + "/entries/:id", roles: auditors, surface: surfaceCOSE, run: a.getEntry},
-		{method: get, path: base + "/entries/:id/statement", roles: auditors, surface: surfaceCOSE, run: a.getStatement},
-		{method: get, path: base + "/entries/:id/transparent", roles: auditors, surface: surfaceCOSE,
+		{method: get, path: base + "/entries/:id", roles: readers, surface: surfaceCOSE, run: a.getEntry},
+		{method: get, path: base + "/entries/:id/statement", roles: readers, surface: surfaceCOSE, run: a.getStatement},
+		{method: get, path: base + "/entries/:id/transparent", roles: readers, surface: surfaceCOSE,
 			run: a.getTransparent},
 
 		// Proofs for anybody; feeds, evidence and bundles for auditors.
@@ -81,6 +84,7 @@ func (a *API) table() []route {
 	}
 	routes = append(routes, a.custodyRoutes(base, body)...)
 	routes = append(routes, a.shardRoutes()...)
+	routes = append(routes, a.registrationRoutes()...)
 	if a.config.ServeMetrics {
 		routes = append(routes, route{method: get, path: "/metrics", public: true, run: a.getMetrics})
 	}
