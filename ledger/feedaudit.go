@@ -17,6 +17,7 @@ type FeedAudit struct {
 	last           FeedEpoch
 	lastIndex      uint64
 	epochs         uint64
+	passed         bool // an epoch since the last one was passed over
 }
 
 type auditEntry struct {
@@ -45,7 +46,11 @@ func (a *FeedAudit) Add(s *Statement, leaf Hash, body []byte) error {
 	index := a.size
 	a.size++
 	a.ahead = append(a.ahead, auditEntry{s.Subject, leaf})
-	if !a.IsEpoch(s) || body == nil {
+	if !a.IsEpoch(s) {
+		return nil
+	}
+	if body == nil {
+		a.passed = true
 		return nil
 	}
 	e, err := OpenFeedEpoch(s, body, a.issuer)
@@ -53,7 +58,7 @@ func (a *FeedAudit) Add(s *Statement, leaf Hash, body []byte) error {
 		return fmt.Errorf("entry %d: %w", index, err)
 	}
 	err = a.epoch(e, index)
-	a.last, a.lastIndex = *e, index
+	a.last, a.lastIndex, a.passed = *e, index, false
 	return err
 }
 
@@ -67,6 +72,9 @@ func (a *FeedAudit) epoch(e *FeedEpoch, index uint64) error {
 	a.epochs++
 	want := FeedEpoch{Origin: a.origin, Number: a.last.Number + 1, CoveredSize: e.CoveredSize,
 		CoveredRoot: a.covered.Root(), Previous: a.lastIndex}
+	if a.passed {
+		want.Number, want.Previous = e.Number, e.Previous
+	}
 	var err error
 	if want.MapRoot, err = a.feeds.Root(); err != nil {
 		return err

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"crypto/sha256"
+	"errors"
 	"math/bits"
 )
 
@@ -41,6 +42,9 @@ var feedKinds = map[SubjectKind]byte{
 	SubjectPolicy: 6, SubjectExports: 7, SubjectLog: 8,
 }
 
+// IsSubjectKind reports whether subjects of this kind have a subtree of their own.
+func IsSubjectKind(kind SubjectKind) bool { return feedKinds[kind] != 0 }
+
 // FeedMapKey is the place of a subject in the FeedMap of the log of an issuer: the SHA-256 of the subject with its
 // first four bits replaced by the number of the subject's kind, 0 for what is no subject of ours. So all missions lie
 // between the two keys that FeedKindRange returns.
@@ -62,6 +66,19 @@ func FeedKindRange(kind SubjectKind) (first, last Hash) {
 	}
 	first[0], last[0] = feedKinds[kind]<<4, feedKinds[kind]<<4|0x0f
 	return first, last
+}
+
+// ErrLastKey: no key comes after the last one.
+var ErrLastKey = errors.New("ledger: no key after the last one")
+
+// Next is the key behind a key.
+func (h Hash) Next() (Hash, error) {
+	for i := len(h) - 1; i >= 0; i-- {
+		if h[i]++; h[i] != 0 {
+			return h, nil
+		}
+	}
+	return h, ErrLastKey
 }
 
 // peaks is the right edge of the tree over a feed: the roots of its perfect subtrees, largest first.

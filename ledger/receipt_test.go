@@ -99,6 +99,10 @@ func TestReceiptRoundTrip(t *testing.T) {
 	}
 }
 
+// TestReceiptsThatAreNotSigned: no receipt of inclusion in a tree of fewer than two entries or without a path, none of
+// consistency but between a tree and a larger one.
+//
+// Audit rows: 47, 50.
 func TestReceiptsThatAreNotSigned(t *testing.T) {
 	signer := newSigner(t, seedKey(3))
 	path := []ledger.Hash{testLeaf(1)}
@@ -250,6 +254,9 @@ func TestOtherReceiptsAreRefused(t *testing.T) {
 	}
 }
 
+// TestConsistencyReceipt: the signature is over the newer root, and the path leads from the older one to it.
+//
+// Audit rows: 50.
 func TestConsistencyReceipt(t *testing.T) {
 	key := p256Key(t, 3)
 	tree := newTestTree(20)
@@ -308,6 +315,9 @@ func transparentMustRoundTrip(t *testing.T, raw []byte, s *ledger.Statement) {
 	}
 }
 
+// TestTransparentStatements: receipts are written as byte strings under label 394, and read as those or as items.
+//
+// Audit rows: 51.
 func TestTransparentStatements(t *testing.T) {
 	issuer, service := p256Key(t, 4), p256Key(t, 3)
 	statement := mustSign(t, validClaims(), newSigner(t, issuer))

@@ -3,6 +3,7 @@ package verifier
 import (
 	"cmp"
 	"crypto/sha256"
+	"errors"
 	"slices"
 	"time"
 
@@ -60,6 +61,10 @@ func (c *bundleCheck) run(data []byte) {
 			c.Findings.add(Integrity, "record_unreferenced", f.path, "no statement of the bundle commits to the record")
 		}
 	}
+	numbers := feedNumbers{}
+	for _, rec := range c.Records {
+		numbers.saw(rec)
+	}
 	c.facts = c.collect()
 	for _, rec := range c.Records {
 		rec.Verdict = rec.concluded()
@@ -105,10 +110,15 @@ func (c *bundleCheck) checkHead() bool {
 // checkMirror holds the head of the bundle against a copy of the log.
 func (c *bundleCheck) checkMirror() {
 	m := c.opts.Mirror
-	switch {
-	case m.Checkpoint.Size < c.head.Size:
+	if m.Checkpoint.Size < c.head.Size {
 		c.Findings.add(Audit, "mirror_older", "", "the mirror ends at size %d, before the bundle", m.Checkpoint.Size)
-	case m.Extends(c.head.Size, c.head.Root) != nil:
+		return
+	}
+	switch err := m.Extends(c.head.Size, c.head.Root); {
+	case err == nil:
+	case !errors.Is(err, ledger.ErrProof):
+		c.Findings.add(Audit, "mirror_unreadable", "", "the mirror does not show whether it extends the bundle's head")
+	default:
 		c.Findings.add(Integrity, "log_forked", "", "the mirror does not extend the bundle's head of size %d", c.head.Size)
 	}
 }

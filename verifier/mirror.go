@@ -59,6 +59,7 @@ type LogReport struct {
 	Scanned    uint64      `json:"entries_rehashed"`
 	Signatures uint64      `json:"signatures_verified"`
 	Unknown    uint64      `json:"unknown_signers"`
+	Epochs     uint64      `json:"feed_epochs_computed"` // feed epochs that were computed again and are the log's
 	Findings   Findings    `json:"findings"`
 	Mirror     *Mirror     `json:"-"` // nil if the checkpoint or the tree is wrong
 }
@@ -67,7 +68,11 @@ type LogReport struct {
 type LogOptions struct {
 	Subjects   []string // feeds to collect
 	Signatures bool     // also verify the signature of every statement by a known issuer
+	Epochs     bool     // also compute every feed epoch again; needs some 400 octets of memory a subject
 }
+
+// EpochPath is where a mirror keeps the body of the feed epoch that is the entry at an index.
+func EpochPath(index uint64) string { return fmt.Sprintf("feed-epochs/%d", index) }
 
 // VerifyLog rehashes a mirror of a log from its entries, or from its level 0 tiles where the entries are not there,
 // and compares every tile and the root with its signed checkpoint.
@@ -87,6 +92,11 @@ func VerifyLog(source Source, trust *Trust, opts LogOptions) *LogReport {
 	s := scan{source: source, trust: trust, opts: opts, report: r, edge: ledger.NewEdge(), feeds: map[string][]FeedEntry{}}
 	for _, subject := range opts.Subjects {
 		s.feeds[subject] = nil
+	}
+	if opts.Epochs {
+		if s.audit, err = ledger.NewFeedAudit(trust.Issuer, trust.Origin); err != nil {
+			r.Findings.add(Audit, "issuer_unusable", "", "no subjects can lie under the issuer")
+		}
 	}
 	if !s.run(cp.Size) {
 		return r
@@ -108,6 +118,8 @@ type scan struct {
 	report *LogReport
 	edge   *ledger.Edge
 	feeds  map[string][]FeedEntry
+	audit  *ledger.FeedAudit // nil if epochs are not computed
+	unread uint64            // epochs whose body the mirror does not have
 }
 
 // run appends every leaf to the edge. It returns false if it could not go on.
@@ -121,6 +133,7 @@ func (s *scan) run(size uint64) bool {
 		}
 		if !here {
 			missing += uint64(width)
+			s.audit = nil // what the feeds hold is unknown
 		}
 		for _, leaf := range leaves {
 			for _, full := range s.edge.Append(leaf) {
@@ -134,6 +147,7 @@ func (s *scan) run(size uint64) bool {
 			s.compare(t, ledger.MarshalTile(p))
 		}
 	}
+	s.concludeEpochs()
 	if missing > 0 {
 		s.report.Findings.add(Audit, "entries_absent", "tile/entries",
 			"%d of %d entries are not in the mirror; their leaf hashes are the log's word", missing, size)
@@ -185,6 +199,7 @@ func (s *scan) entry(index uint64, leaf ledger.Hash, raw []byte) {
 	if list, wanted := s.feeds[st.Subject]; wanted {
 		s.feeds[st.Subject] = append(list, FeedEntry{index, leaf})
 	}
+	s.epoch(index, leaf, st)
 	if index == 0 && st.ContentType != ledger.ContentTypeGenesis {
 		r.Findings.add(Note, "genesis_missing", "entry 0", "the log does not begin with a genesis statement of ours")
 	}
@@ -207,6 +222,36 @@ func (s *scan) entry(index uint64, leaf ledger.Hash, raw []byte) {
 		return
 	}
 	r.Signatures++
+}
+
+// epoch shows an entry to the audit of the feed epochs.
+func (s *scan) epoch(index uint64, leaf ledger.Hash, st *ledger.Statement) {
+	if s.audit == nil {
+		return
+	}
+	var body []byte
+	if s.audit.IsEpoch(st) {
+		var err error
+		if body, err = s.source(EpochPath(index)); err != nil {
+			s.unread++
+			body = nil
+		}
+	}
+	if err := s.audit.Add(st, leaf, body); err != nil {
+		s.report.Findings.add(Integrity, "epoch_wrong", fmt.Sprintf("entry %d", index),
+			"the feed epoch is not what the entries before it give: %v", err)
+	}
+}
+
+func (s *scan) concludeEpochs() {
+	if s.audit == nil {
+		return
+	}
+	s.report.Epochs, _, _ = s.audit.Epochs()
+	if s.unread > 0 {
+		s.report.Findings.add(Note, "epochs_unread", "feed-epochs", "%d feed epochs are not in the mirror and were passed over",
+			s.unread)
+	}
 }
 
 // compare checks a tile of the mirror against the one that the leaves give. A mirror need not have every tile.

@@ -68,11 +68,86 @@ func VerifyStatement(data []byte, trust *Trust) *RecordReport {
 	if !r.parse(raw) {
 		return r
 	}
+	var seen []proven
 	for _, receipt := range receipts {
-		r.checkReceipt(receipt, trust)
+		r.proven = false
+		if r.checkReceipt(receipt, trust); r.proven {
+			seen = append(seen, proven{r.receipt, r.root})
+		}
 	}
+	r.compare(seen)
 	r.checkSignature(trust)
 	return r
+}
+
+// A proven is a receipt that verified, with the root that it leads to.
+type proven struct {
+	*ledger.Receipt
+	root ledger.Hash
+}
+
+// compare looks for contradictions between receipts of one statement. Logs differ in index and size; one log has one
+// place for an entry, and one root for a size.
+func (r *RecordReport) compare(seen []proven) {
+	for i, a := range seen {
+		for _, b := range seen[i+1:] {
+			switch {
+			case a.Issuer != b.Issuer:
+			case a.Size == b.Size && a.root != b.root:
+				r.Findings.add(Integrity, "log_forked", r.EntryID,
+					"the log of %.200q signed two roots for size %d: it shows different trees", a.Issuer, a.Size)
+			case a.Index != b.Index || differ(a.FeedSeq, b.FeedSeq):
+				r.Findings.add(Integrity, "receipt_equivocation", r.EntryID,
+					"the log of %.200q gives the entry two places, %d and %d", a.Issuer, a.Index, b.Index)
+			}
+		}
+	}
+	if len(seen) > 0 {
+		r.proven = true
+	}
+}
+
+// differ reports whether both numbers are there and not equal.
+func differ(a, b *uint64) bool { return a != nil && b != nil && *a != *b }
+
+// feedNumbers remembers which entry a log called number n of a feed.
+type feedNumbers map[feedNumber]*RecordReport
+
+type feedNumber struct {
+	log, subject string
+	seq          uint64
+}
+
+// saw reports a second entry with the number of another one: a log that numbers two entries alike shows different feeds
+// to different readers.
+func (n feedNumbers) saw(r *RecordReport) {
+	if !r.proven || r.receipt.FeedSeq == nil {
+		return
+	}
+	key := feedNumber{r.receipt.Issuer, r.receipt.Subject, *r.receipt.FeedSeq}
+	first, ok := n[key]
+	if !ok {
+		n[key] = r
+		return
+	}
+	if first.EntryID != r.EntryID {
+		r.Findings.add(Integrity, "feed_equivocation", r.EntryID,
+			"the log of %.200q gave number %d of the feed to the entry %s too", key.log, key.seq, first.EntryID)
+	}
+}
+
+// CompareReceipts checks transparent statements against each other: no two entries may have the same number in one feed
+// of one log. The findings are added to the reports; the result is the reports' own.
+func CompareReceipts(reports ...*RecordReport) Findings {
+	numbers := feedNumbers{}
+	var out Findings
+	for _, r := range reports {
+		before := len(r.Findings)
+		numbers.saw(r)
+		out = append(out, r.Findings[before:]...)
+		r.conclude()
+	}
+	return out
 }
 
 // VerifyReceipt checks a detached receipt against the statement it was issued for. The statement's own signature is not

@@ -59,7 +59,8 @@ func (s *session) fetch(ctx context.Context, path string) ([]byte, error) {
 }
 
 func proofCommand(s *session) *cobra.Command {
-	return group("proof", "Proofs: inclusion, consistency, receipt, statement", inclusionCommand(s), consistencyCommand(s),
+	return group("proof", "Proofs: inclusion, consistency, feed, receipt, statement", inclusionCommand(s),
+		consistencyCommand(s), feedProofCommand(s),
 		entryCommand(s, "receipt ENTRY", "Fetch the COSE receipt of an entry", ""),
 		entryCommand(s, "statement ENTRY", "Fetch the signed statement of an entry", "/statement"),
 		entryCommand(s, "transparent ENTRY", "Fetch the statement of an entry with its receipt", "/transparent"))

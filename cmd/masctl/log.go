@@ -18,13 +18,14 @@ func logCommand(s *session) *cobra.Command {
 	var entries bool
 	fetch := &cobra.Command{
 		Use: "fetch DIR", Short: "Copy the log into a directory for masverify log",
-		Long: "Copies the checkpoint, every hash tile and, unless --entries=false, every entry bundle of the log into DIR " +
-			"(entries need an auditor's profile). Tiles that are there already are kept: they never change.",
+		Long: "Copies the checkpoint, every hash tile and, unless --entries=false, every entry bundle and feed epoch of the log " +
+			"into DIR (entries need an auditor's profile). Tiles that are there already are kept: they never change.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return s.fetchLog(c.Context(), args[0], entries) },
 	}
 	fetch.Flags().BoolVar(&entries, "entries", true, "also copy the entries")
-	return group("log", "The log: fetch", fetch)
+	return group("log", "The log: fetch, feed, epoch, population", fetch, feedCommand(s), epochCommand(s),
+		populationCommand(s))
 }
 
 // A mirror is one copy in progress.
@@ -65,6 +66,11 @@ func (s *session) fetchLog(ctx context.Context, dir string, entries bool) error 
 	w := &mirror{session: s, client: c, prefix: m.logPrefix(c), dir: root}
 	if err := w.copy(ctx, head.Size, entries); err != nil {
 		return err
+	}
+	if entries {
+		if err := w.epochs(ctx, head.Size); err != nil {
+			return err
+		}
 	}
 	if err := w.write("checkpoint", checkpoint); err != nil {
 		return err

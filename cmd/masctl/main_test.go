@@ -24,6 +24,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/httpapi"
 	"github.com/mission-authority/mas/cmd/internal/telemetry"
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
@@ -38,7 +39,8 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"masctl": mai
 type service struct {
 	issuer   string
 	profiles map[string][]byte // by role
-	dev      []byte            // dev.json with the client as "agent"
+	epochs   *epoch.Worker
+	dev      []byte // dev.json with the client as "agent"
 }
 
 var roles = []authority.Role{authority.RoleClient, authority.RoleApprover, authority.RoleOperator, authority.RoleAuditor,
@@ -64,9 +66,14 @@ func startService(t *testing.T) *service {
 	if err := owner.Recover(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.epochs, err = epoch.New(epoch.Config{Issuer: issuer, Origin: keys.Origin, Log: log, Evidence: keys.Evidence,
+		Now: time.Now, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	api, err := httpapi.New(httpapi.Config{
 		Issuer: issuer, Shard: "main", LogOrigin: keys.Origin, Missions: owner, Directory: owner, Log: log,
-		Receipts: keys.Receipt, Rate: 1000, Body: 64 << 10, Metrics: telemetry.NewRegistry(), Now: time.Now,
+		Receipts: keys.Receipt, Epochs: s.epochs, Rate: 1000, Body: 64 << 10, Metrics: telemetry.NewRegistry(), Now: time.Now,
 		Logger: slog.New(slog.DiscardHandler), Published: published(t, keys, status),
 	})
 	if err != nil {
@@ -175,6 +182,10 @@ func TestScripts(t *testing.T) {
 			"field":         field,
 			"verify-bundle": verifyBundle,
 			"verify-log":    verifyLog,
+			"verify-feed":   verifyFeed,
+			"cover": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Check(s.epochs.Cover(t.Context()))
+			},
 		},
 	})
 }
@@ -237,9 +248,33 @@ func verifyLog(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	dir := os.DirFS(ts.MkAbs(args[0]))
 	r := verifier.VerifyLog(func(path string) ([]byte, error) { return fs.ReadFile(dir, path) }, trust,
-		verifier.LogOptions{Signatures: true})
-	if ok := r.Findings.Outcome() == verifier.OK && r.Size > 0; ok == neg {
+		verifier.LogOptions{Signatures: true, Epochs: true})
+	if ok := r.Findings.Outcome() == verifier.OK && r.Size > 0 && r.Epochs > 0; ok == neg {
 		ts.Fatalf("size %d: %+v", r.Size, r.Findings)
+	}
+}
+
+// verify-feed FILE TRUST [absent]: the listing, the proof or the directory of pages holds, about something that is
+// there or, with absent, about something that is not.
+func verifyFeed(ts *testscript.TestScript, neg bool, args []string) {
+	trust, err := verifier.ParseTrust([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	var r *verifier.FeedReport
+	if names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "page-*")); err == nil && len(names) > 0 {
+		var pages [][]byte
+		for _, name := range names {
+			pages = append(pages, []byte(ts.ReadFile(name)))
+		}
+		r = verifier.VerifyPopulation(pages, trust, ledger.SubjectMissions)
+	} else if data := ts.ReadFile(args[0]); strings.HasPrefix(data, "{") {
+		r, err = verifier.VerifyFeed([]byte(data), trust, nil)
+		ts.Check(err)
+	} else {
+		r = verifier.VerifyFeedProof([]byte(data), trust)
+	}
+	there := len(r.Population) > 0 || r.Present != nil && *r.Present
+	if ok := r.Outcome == verifier.OK && there == (len(args) == 2); ok == neg {
+		ts.Fatalf("outcome %v: %+v", r.Outcome, r)
 	}
 }
 

@@ -64,6 +64,8 @@ func TestScripts(t *testing.T) {
 //	tampered.mission-evidence.zip      the same with one body changed and everything unsigned repaired
 //	cut.mission-evidence.zip           the same without its last entry
 //	mirror/                            of the log
+//	feed.json, present.proof, absent.proof  what the log lists and proves of $MISSION, and of a mission that is not there
+//	population/                        pages of the population of missions, one mission each
 //	old.note, new.note, proof.json     two heads and the proof between them
 //	kept.json                          new.note as a peer would have logged it
 //	forged.note                        another root for the size of new.note, signed with the log's key
@@ -96,6 +98,7 @@ func newStage(t *testing.T) *stage {
 	d.Move(ended, mission.OpRevoke)
 	s.files["mission.mission-evidence.zip"] = d.Bundle(ended)
 	s.evidence(t, d)
+	s.feeds(d)
 	s.heads(t, d)
 	box := verifiertest.OpenBox(t, s.files["mission.mission-evidence.zip"])
 	s.files["tampered.mission-evidence.zip"] = box.Clone().Replace(mission.ContentApprovalRecord, "Reconcile", "Reconcila").Close()
@@ -142,6 +145,28 @@ func (s *stage) workProduct(t *testing.T, d *verifiertest.Domain) {
 	}
 	s.files["provenance.json"], s.files["binding.jwt"] = provenance, []byte(token+"\n")
 }
+
+// feeds puts proofs about feeds on the stage. They need an epoch, after which the mirror is made.
+func (s *stage) feeds(d *verifiertest.Domain) {
+	d.Cover()
+	subject := verifiertest.MissionSubject(s.mission)
+	s.files["feed.json"] = d.Listing(subject)
+	var listing map[string]any
+	if err := json.Unmarshal(s.files["feed.json"], &listing); err != nil {
+		panic(err) // it was just made
+	}
+	items := listing["items"].([]any)
+	listing["items"] = items[:len(items)-1]
+	s.files["cut.json"], _ = json.Marshal(listing)
+	s.files["present.proof"] = d.FeedProof(subject)
+	s.files["absent.proof"] = d.FeedProof(verifiertest.MissionSubject(absent))
+	for i, page := range d.Population(1) {
+		s.files[fmt.Sprintf("population/page-%04d", i+1)] = page
+	}
+}
+
+// absent is a mission that nobody proposed.
+const absent = "msn_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // golden puts the golden log of the vectors on the stage, with a trust document that names its keys as it does.
 func (s *stage) golden(t *testing.T) {

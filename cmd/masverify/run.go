@@ -77,7 +77,8 @@ Exit codes: 0 all checked and right, 1 something is wrong, 2 something could not
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(t.bundleCommand(), t.exchangeCommand(), t.statementCommand(), t.receiptCommand(), t.workProductCommand(),
 		t.checkpointCommand(), t.consistencyCommand(), t.projectionCommand(), t.statusCommand(), t.agreementCommand(),
-		t.logCommand(), t.anchorCommand(), t.digestCommand(), t.jcsCommand(), t.vectorsCommand())
+		t.logCommand(), t.feedCommand(), t.absenceCommand(), t.populationCommand(), t.anchorCommand(), t.digestCommand(),
+		t.jcsCommand(), t.vectorsCommand())
 	return root
 }
 

@@ -124,6 +124,13 @@ func (d *Domain) Mirror() map[string][]byte {
 				d.must(err)
 				entries = append(entries, e.Statement)
 			}
+			for i, raw := range entries {
+				s, err := ledger.ParseStatement(raw)
+				d.must(err)
+				if index := t.Index*ledger.TileWidth + uint64(i); s.ContentType == ledger.ContentTypeFeedEpoch {
+					_, files[verifier.EpochPath(index)] = d.entry(v, index)
+				}
+			}
 			bundle, err := ledger.MarshalBundle(entries)
 			d.must(err)
 			t.Entries = true

@@ -73,7 +73,7 @@ func (d *Domain) openServices() error {
 	surface := httpapi.Config{
 		Registry: d.Registry,
 		Issuer:   c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority, Custody: d.custody,
-		Directory: d.Authority, Log: d.Log, Receipts: d.Keys.Key(keys.Receipts).COSE(),
+		Directory: d.Authority, Log: d.Log, Receipts: d.Keys.Key(keys.Receipts).COSE(), Epochs: d.epoch,
 		Past: d.pastShards(), Operations: d,
 		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: metrics,
 		ServeMetrics: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger,

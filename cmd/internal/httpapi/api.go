@@ -60,6 +60,7 @@ type Config struct {
 	// Operations are what operators and administrators may do; nil: their routes do not exist.
 	Operations Operations
 	Receipts   ledger.Signer // signs COSE receipts
+	Epochs     Epochs        // commits feed epochs
 	Published  Published     // what metadata tells about keys and bounds
 	Rate       int           // requests per second and caller
 	Body       int64         // octets of a request body; submissions may be four times as long
@@ -91,7 +92,7 @@ type API struct {
 // New builds the API. The instant of the call is the start of the process as far as assertions are concerned.
 func New(c Config) (*API, error) {
 	if c.Issuer == "" || c.Shard == "" || c.LogOrigin == "" || c.Missions == nil || c.Directory == nil || c.Log == nil ||
-		c.Receipts == nil || c.Rate <= 0 || c.Body <= 0 || c.Metrics == nil || c.Now == nil || c.Logger == nil {
+		c.Receipts == nil || c.Epochs == nil || c.Rate <= 0 || c.Body <= 0 || c.Metrics == nil || c.Now == nil || c.Logger == nil {
 		return nil, errors.New("httpapi: incomplete configuration")
 	}
 	a := &API{config: c, log: c.Logger, start: c.Now(), limit: newRateLimit(c.Rate)}

@@ -44,8 +44,8 @@ func TestAssertionsRefused(t *testing.T) {
 		{"expired", authTime, func(w *world, c map[string]any) { c["exp"] = w.clock.Now().Unix() }},
 		{"too long", authTime, func(w *world, c map[string]any) { c["exp"] = w.clock.Now().Unix() + 61 }},
 		{"from the future", authTime, func(w *world, c map[string]any) { c["iat"] = w.clock.Now().Unix() + 1 }},
-		{"from before the start", authTime, func(_ *world, c map[string]any) { c["iat"] = epoch.Unix() - 1 }},
-		{"from the second of the start", authTime, func(_ *world, c map[string]any) { c["iat"] = epoch.Unix() }},
+		{"from before the start", authTime, func(_ *world, c map[string]any) { c["iat"] = began.Unix() - 1 }},
+		{"from the second of the start", authTime, func(_ *world, c map[string]any) { c["iat"] = began.Unix() }},
 		{"expires before it is issued", authTime, func(w *world, c map[string]any) { c["exp"] = w.clock.Now().Unix() - 5 }},
 		{"no exp", authMalformed, func(_ *world, c map[string]any) { delete(c, "exp") }},
 		{"no iat", authMalformed, func(_ *world, c map[string]any) { delete(c, "iat") }},
@@ -253,11 +253,12 @@ func TestFormAssertions(t *testing.T) {
 // particular would get for something that does not exist, and the refusal is recorded.
 func TestGrants(t *testing.T) {
 	w := newWorld(t)
+	w.cover()
 	for _, r := range w.api.routes {
 		if r.public {
 			continue
 		}
-		path := strings.NewReplacer(":id", strings.Repeat("0", 64), ":sub", "YQ", ":digest", "x", "*index", "000").Replace(r.path)
+		path := strings.NewReplacer(":id", strings.Repeat("0", 64), ":sub", "YQ", ":n", "latest", ":digest", "x", "*index", "000").Replace(r.path)
 		if got := w.do(httptest.NewRequest(r.method, path, nil)); got.Code != 401 && r.media != mediaForm {
 			t.Errorf("%s without a proof: %d", r.path, got.Code)
 		}
@@ -374,7 +375,7 @@ func FuzzAssertion(f *testing.F) {
 	f.Add("Bearer " + token)
 	f.Add("Bearer a.b.c")
 	f.Add("Bearer " + strings.Repeat(".", 100))
-	a := authenticator{issuer: testIssuer, start: epoch, now: func() time.Time { return epoch.Add(time.Minute) },
+	a := authenticator{issuer: testIssuer, start: began, now: func() time.Time { return began.Add(time.Minute) },
 		people: directory{principalsDocument(f)}, used: newAssertionMemory()}
 	f.Fuzz(func(t *testing.T, field string) {
 		r := httptest.NewRequest(http.MethodGet, "/mas/review", nil)

@@ -214,7 +214,7 @@ func (b *assembly) entry(ctx context.Context, index, seq, size uint64, read func
 	if err != nil {
 		return err
 	}
-	receipt, err := b.api.signReceipt(ctx, b.view, e, s, seq, size)
+	receipt, err := b.api.signReceipt(ctx, b.view, b.view.Head(), e, s, &feedPlace{seq, size})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 type endedMissions map[string]bool
 
 func (e endedMissions) Ended(_ ledger.View, _ ledger.SubjectKind, id string) (time.Time, bool, error) {
-	return epoch, e[id], nil
+	return began, e[id], nil
 }
 
 func (e endedMissions) Forget(ledger.SubjectKind, string) {}

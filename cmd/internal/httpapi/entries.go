@@ -123,15 +123,17 @@ func (a *API) receipt(ctx context.Context, v ledger.View, index uint64) (receipt
 	if err != nil {
 		return nil, nil, err
 	}
-	receipt, err = a.signReceipt(ctx, v, e, s, seq, size)
+	receipt, err = a.signReceipt(ctx, v, v.Head(), e, s, &feedPlace{seq, size})
 	return receipt, e.Statement, err
 }
 
-// signReceipt signs the receipt of entry e, number seq of the size entries of its feed, and checks it the way a
-// stranger would before it leaves. A tree of one entry has no receipts yet.
-func (a *API) signReceipt(ctx context.Context, v ledger.View, e ledger.LoggedEntry, s *ledger.Statement, seq, size uint64) (
-	[]byte, error) {
-	head := v.Head()
+// A feedPlace is the number of an entry in its feed, and how many entries the feed has.
+type feedPlace struct{ seq, size uint64 }
+
+// signReceipt signs the receipt of entry e for a head of the log and checks it the way a stranger would before it
+// leaves. Without a place the receipt does not number the entry. A tree of one entry has no receipts yet.
+func (a *API) signReceipt(ctx context.Context, v ledger.View, head ledger.Head, e ledger.LoggedEntry, s *ledger.Statement,
+	place *feedPlace) ([]byte, error) {
 	if head.Size < 2 {
 		return nil, because(errUnavailable, "tree_too_small")
 	}
@@ -139,9 +141,12 @@ func (a *API) signReceipt(ctx context.Context, v ledger.View, e ledger.LoggedEnt
 	if err != nil {
 		return nil, logError(err)
 	}
-	raw, err := ledger.SignReceipt(ctx, ledger.ReceiptClaims{
-		Issuer: a.config.Issuer, Subject: s.Subject, IssuedAt: e.At.Unix(), FeedSeq: &seq, FeedSize: &size,
-	}, ledger.Inclusion{Size: head.Size, Index: e.Index, Path: path}, head.Root, a.config.Receipts)
+	claims := ledger.ReceiptClaims{Issuer: a.config.Issuer, Subject: s.Subject, IssuedAt: e.At.Unix()}
+	if place != nil {
+		claims.FeedSeq, claims.FeedSize = &place.seq, &place.size
+	}
+	raw, err := ledger.SignReceipt(ctx, claims, ledger.Inclusion{Size: head.Size, Index: e.Index, Path: path}, head.Root,
+		a.config.Receipts)
 	if err != nil {
 		return nil, fmt.Errorf("signing a receipt: %w", err)
 	}

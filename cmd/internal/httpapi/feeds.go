@@ -1,16 +1,42 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
+	"net/http"
 
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 )
 
-// A feed is a page of the entries about one subject.
+// Epochs commits feed epochs; package epoch implements it.
+type Epochs interface {
+	// Cover returns when a feed epoch covers every entry that was published before the call.
+	Cover(ctx context.Context) error
+}
+
+// feedRoutes are for auditors.
+func (a *API) feedRoutes() []route {
+	base := a.base() + "/v1"
+	return []route{
+		{method: http.MethodGet, path: base + "/feeds/:sub", roles: auditors, run: a.getFeed},
+		{method: http.MethodGet, path: base + "/feeds/:sub/proof", roles: auditors, run: a.getFeedProof},
+		{method: http.MethodGet, path: base + "/feed-epochs/:n", roles: auditors, run: a.getFeedEpoch},
+		{method: http.MethodGet, path: base + "/feed-epochs/:n/population", roles: auditors, run: a.getPopulation},
+	}
+}
+
+// A feed is a page of the entries about one subject. Those below CoveredSize are Count, and hash to FeedRoot, as the
+// feed epoch proves; those above are listed and not covered yet.
 type feed struct {
 	Subject     string     `json:"sub"`
-	CoveredSize uint64     `json:"covered_size"` // the tree that the page is complete for
+	TreeSize    uint64     `json:"tree_size"`    // of the log that the page is about
+	CoveredSize uint64     `json:"covered_size"` // by the newest feed epoch; 0 before the first
+	Count       uint64     `json:"count"`        // entries below CoveredSize
+	FeedRoot    string     `json:"feed_root,omitempty"`
+	Epoch       uint64     `json:"epoch,omitempty"`       // number of the feed epoch
+	EpochProof  string     `json:"epoch_proof,omitempty"` // on the first page: ledger.FeedProof, base64url
 	Items       []feedItem `json:"items"`
 	Next        *uint64    `json:"next,omitempty"` // after_seq of the next page, if there is one
 }
@@ -60,11 +86,44 @@ func (a *API) getFeed(c *call) (reply, error) {
 		return reply{}, err
 	}
 	defer v.Close()
-	out := feed{Subject: string(subject), CoveredSize: v.Head().Size, Items: []feedItem{}}
+	out := feed{Subject: string(subject), TreeSize: v.Head().Size, Items: []feedItem{}}
+	if err := a.describeFeed(c.ctx, v, &out, first == 0); err != nil {
+		return reply{}, err
+	}
 	if err := out.fill(v, first, limit); err != nil {
 		return reply{}, err
 	}
 	return reply{contentType: mediaJSON, body: a.json(out)}, nil
+}
+
+// describeFeed adds what the newest epoch says about the feed.
+func (a *API) describeFeed(ctx context.Context, v ledger.View, f *feed, prove bool) error {
+	e, err := newestEpoch(v)
+	if errors.Is(err, errNoEpoch) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p, summary, err := a.feedProof(v, e, f.Subject)
+	if err != nil {
+		return err
+	}
+	f.CoveredSize, f.Epoch, f.Count = e.CoveredSize, e.Number, summary.Count
+	if summary.Count > 0 {
+		f.FeedRoot = summary.Root.String()
+	}
+	if prove {
+		if err := a.anchorFeedProof(ctx, v, e, p); err != nil {
+			return err
+		}
+		raw, err := ledger.MarshalFeedProof(p)
+		if err != nil {
+			return err
+		}
+		f.EpochProof = base64.RawURLEncoding.EncodeToString(raw)
+	}
+	return nil
 }
 
 // fill reads the entries from number first on, at most limit of them.

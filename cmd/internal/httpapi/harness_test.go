@@ -18,6 +18,7 @@ import (
 
 	"github.com/mission-authority/mas/cmd/internal/telemetry"
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/ledger/registry"
 	"github.com/mission-authority/mas/mission"
@@ -32,8 +33,8 @@ const (
 	testOrigin = "log.a.example/log/1"
 )
 
-// epoch is when the tests start; the API starts then too.
-var epoch = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+// began is when the tests start; the API starts then too.
+var began = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 
 // A clock is set by the test.
 type clock struct {
@@ -148,7 +149,7 @@ func (d directory) Principals() *authority.Principals { return d.ps }
 // newWorld starts a world with a fake state owner, two seconds after the API was made.
 func newWorld(t testing.TB, edits ...func(*Config)) *world {
 	t.Helper()
-	w := &world{TB: t, clock: &clock{now: epoch}, fake: &fakeMissions{}, ended: endedMissions{}, lines: new(syncBuffer),
+	w := &world{TB: t, clock: &clock{now: began}, fake: &fakeMissions{}, ended: endedMissions{}, lines: new(syncBuffer),
 		metrics: telemetry.NewRegistry(), issuer: missiontest.Key("issuer")}
 	keys := ledgertest.NewKeys(t, testOrigin)
 	w.statement, w.rule = ledgertest.NewProducer(t, testIssuer+"/producers/producer", testEvidence)
@@ -178,6 +179,11 @@ func (w *world) config(d Directory) Config {
 	if err != nil {
 		w.Fatal(err)
 	}
+	epochs, err := epoch.New(epoch.Config{Issuer: testIssuer, Origin: testOrigin, Log: w.log,
+		Evidence: w.log.Keys.Evidence, Now: w.clock.Now, Logger: logger})
+	if err != nil {
+		w.Fatal(err)
+	}
 	keeper, err := custody.New(custody.Config{Issuer: testIssuer, Log: w.log, Vault: w.log, Evidence: w.log.Keys.Evidence,
 		Missions: w.ended, Now: w.clock.Now, Logger: logger})
 	if err != nil {
@@ -193,7 +199,7 @@ func (w *world) config(d Directory) Config {
 	return Config{
 		Registry: registered,
 		Issuer:   testIssuer, Shard: "1", LogOrigin: testOrigin, Missions: w.fake, Peers: w.fake, Directory: d, Log: w.log,
-		Custody:  keeper,
+		Custody: keeper, Epochs: epochs,
 		Receipts: w.log.Keys.Receipt,
 		Published: Published{
 			Issuer: missiontest.Keys(w.issuer), Governance: missiontest.Keys(missiontest.Key("governance")),

@@ -368,8 +368,8 @@ func TestFeeds(t *testing.T) {
 		if err := mission.Decode(w.expect(w.get("auditor", path+query), http.StatusOK), &f); err != nil {
 			t.Fatal(err)
 		}
-		if f.CoveredSize != 26 {
-			t.Errorf("covers %d", f.CoveredSize)
+		if f.TreeSize != 26 || f.CoveredSize != 0 {
+			t.Errorf("covers %d of %d", f.CoveredSize, f.TreeSize)
 		}
 		for _, item := range f.Items {
 			if item.Seq != uint64(len(seen)) || item.LeafIndex != 2*item.Seq+1 || item.Issuer != testIssuer {

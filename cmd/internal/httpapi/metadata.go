@@ -10,7 +10,9 @@ import (
 
 	"github.com/mission-authority/mas/federation"
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/mission/authority"
 	"github.com/mission-authority/mas/mission/jws"
 	"github.com/mission-authority/mas/verifier"
 )
@@ -70,6 +72,35 @@ type metadata struct {
 	LogReceiptKeysURI string      `json:"mission_log_receipt_keys_uri"`
 	LogEvidenceKeys   mission.Raw `json:"mission_log_evidence_keys"`   // JWK Set
 	LogClaimsNotMade  []string    `json:"mission_log_claims_not_made"` // see docs/threat-model.md
+	LogEnumeration    enumeration `json:"mission_log_enumeration"`
+}
+
+// An enumeration says how everything that the log holds about a subject is found, in which order it is listed, and what
+// shows that the list is whole.
+type enumeration struct {
+	Subject      string   `json:"subject"`      // form of the subject of a mission's statements
+	Order        string   `json:"order"`        // of a feed
+	Completeness []string `json:"completeness"` // what shows it, the strongest first
+	Map          string   `json:"map"`
+	EpochSeconds int64    `json:"epoch_seconds"` // the newest epoch covers what is older than this
+	Access       string   `json:"access"`
+	Feed         string   `json:"feed_endpoint"`
+	Proof        string   `json:"feed_proof_endpoint"`
+	Epoch        string   `json:"feed_epoch_endpoint"`
+	Population   string   `json:"population_endpoint"`
+	Entries      string   `json:"entries_endpoint"`
+}
+
+// enumerate describes the feeds.
+func (a *API) enumerate() enumeration {
+	return enumeration{
+		Subject: strings.TrimSuffix(a.config.Issuer, "/") + "/missions/{mission_id}", Order: "leaf_index",
+		Completeness: []string{"scan", "feed_epoch", "receipt_feed_claims"}, Map: ledger.FeedMapV1,
+		EpochSeconds: int64(epoch.Interval.Seconds()), Access: string(authority.RoleAuditor),
+		Feed: a.url("/v1/feeds/{base64url_subject}"), Proof: a.url("/v1/feeds/{base64url_subject}/proof"),
+		Epoch: a.url("/v1/feed-epochs/{epoch}"), Population: a.url("/v1/feed-epochs/{epoch}/population"),
+		Entries: a.url("/log/" + a.config.Shard + "/tile/entries/{tile}"),
+	}
 }
 
 // claimsNotMade are what a log without independent witnesses does not prove.
@@ -159,6 +190,7 @@ func (a *API) describe() error {
 		LogReceiptKeysURI:    origin(a.config.Issuer) + "/.well-known/scitt-keys" + a.base(),
 		LogEvidenceKeys:      evidence,
 		LogClaimsNotMade:     claimsNotMade,
+		LogEnumeration:       a.enumerate(),
 	}
 	if a.config.Peers != nil {
 		m.FederationVersions = []string{"1"}

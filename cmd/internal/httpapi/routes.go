@@ -74,7 +74,6 @@ func (a *API) table() []route {
 		// Proofs for anybody; feeds, evidence and bundles for auditors.
 		{method: get, path: base + "/v1/proofs/inclusion", public: true, run: a.getInclusion},
 		{method: get, path: base + "/v1/proofs/consistency", public: true, run: a.getConsistency},
-		{method: get, path: base + "/v1/feeds/:sub", roles: auditors, run: a.getFeed},
 		{method: get, path: base + "/v1/evidence/:digest", roles: auditors, run: a.getEvidence},
 		{method: post, path: base + "/v1/bundles", roles: auditors, media: mediaJSON, limit: body, run: a.postBundle},
 
@@ -85,6 +84,7 @@ func (a *API) table() []route {
 	routes = append(routes, a.custodyRoutes(base, body)...)
 	routes = append(routes, a.shardRoutes()...)
 	routes = append(routes, a.registrationRoutes()...)
+	routes = append(routes, a.feedRoutes()...)
 	if a.config.ServeMetrics {
 		routes = append(routes, route{method: get, path: "/metrics", public: true, run: a.getMetrics})
 	}
