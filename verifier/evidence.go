@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/evidence"
 )
@@ -32,7 +33,7 @@ func (c *bundleCheck) readEvidence(f *facts, r *RecordReport) error {
 // checkEmitter holds a record against what the trust document allows its producer, and verifies the inner signature.
 func (c *bundleCheck) checkEmitter(r *RecordReport, e *evidence.Facts) error {
 	if p, ok := c.trust.Producer(r.Issuer); ok {
-		if !slices.Contains(p.Types, r.ContentType) {
+		if !slices.Contains(p.Types, ledger.AnyType) && !slices.Contains(p.Types, r.ContentType) {
 			return contentError("the producer may not make records of this type")
 		}
 		if a := audienceOf(e); a != "" && len(p.Audiences) > 0 && !slices.Contains(p.Audiences, a) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/evidence"
 	"github.com/mission-authority/mas/mission/jws"
@@ -63,6 +64,10 @@ func TestTaxonomy(t *testing.T) {
 			s.producers["pdp"].types = []string{evidence.ContentRefusal}
 			s.decide(members{"action_class": "consequential_read"})
 		}, IntegrityFailure, Wrong},
+		{"producer of any type", func(s *scene) {
+			s.producers["pdp"].types = []string{ledger.AnyType}
+			s.decide(members{"action_class": "consequential_read"})
+		}, Verified, Unverifiable},
 		{"statement of another issuer", func(s *scene) {
 			b := s.sealed("pdp", evidence.ContentDecision, s.decision(members{"action_class": "consequential_read"}))
 			s.producers["receipts"].types = []string{evidence.ContentDecision}

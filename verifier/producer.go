@@ -12,7 +12,7 @@ import (
 // environment, a receipt issuer.
 type Producer struct {
 	Issuer    string      // of its statements
-	Types     []string    // content types that it may produce
+	Types     []string    // content types that it may produce; ledger.AnyType alone: all
 	Audiences []string    // that its records may be about; empty: all
 	Keys      *jws.KeySet // of the signatures inside its records
 	Evidence  KeyRing     // of its statements
