@@ -20,9 +20,9 @@ func newFsck() *cobra.Command {
 	var dir, file string
 	cmd := &cobra.Command{
 		Use: "fsck (--dir DIR | --config FILE)", Args: cobra.NoArgs,
-		Short: "check the whole store of a stopped server against itself",
-		Long: "Copies the store, opens the copy as a start would, rehashes every entry, opens every body, follows every\n" +
-			"frame of the journal, and derives all mission and agreement rows from the log and its evidence again. The\n" +
+		Short: "check the whole store of a stopped or running server against itself",
+		Long: "Copies the store (of a running server: its journals and keys as they are at one moment), opens the copy\n" +
+			"as a start would, rehashes every entry, opens every body, follows every frame of the journal, and derives all mission and agreement rows from the log and its evidence again. The\n" +
 			"original is only read. DIR is a directory of `mas dev`. Exit code 1 if anything is wrong.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := fsckConfig(dir, file)
@@ -58,8 +58,13 @@ func fsck(ctx context.Context, out io.Writer, c *config.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(parent)) }()
 	copied := filepath.Join(parent, "store")
-	if err := domain.CopyStore(c.Store.Dir, copied); err != nil {
-		return fmt.Errorf("copying the store: %w", err)
+	live, err := domain.CopyStore(ctx, c, copied)
+	if err != nil {
+		return continuityFailure(fmt.Errorf("copying the store: %w", err))
+	}
+	if live {
+		fmt.Fprintln(os.Stderr, "the server is running: checking its journals, keys and evidence, and a view built from them;",
+			"its own tables are read by its scrub")
 	}
 	c.Store.Dir = copied
 	found, err := domain.Fsck(ctx, c)

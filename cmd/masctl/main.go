@@ -112,7 +112,7 @@ func newRoot(s *session) *cobra.Command {
 	f.StringVar(&s.cookieJar, "cookie-jar", "", "Netscape cookie file for a sign-on proxy in front of the service, mode 0600")
 	f.StringVar(&s.output, "output", "table", "table, json or ndjson")
 	root.AddCommand(missionCommand(s), submissionCommand(s), reviewCommand(s), peerCommand(s), projectionCommand(s),
-		evidenceCommand(s), eraseCommand(s), holdCommand(s), proofCommand(s), exportCommand(s), logCommand(s), trustCommand(s), keyCommand(s))
+		evidenceCommand(s), eraseCommand(s), holdCommand(s), proofCommand(s), exportCommand(s), logCommand(s), trustCommand(s), keyCommand(s), clockCommand(s))
 	return root
 }
 

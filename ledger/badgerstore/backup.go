@@ -92,6 +92,26 @@ func BackupKeys(ctx context.Context, dir, out string, age time.Duration, opt Opt
 	return m, expireKeys(opt, out)
 }
 
+// HotCopy makes the store in dir, which may be in use, once more in the new directory to: both journals as they are at
+// one moment, the keys, and a view built from the journal. So everything that the log says can be checked while it runs.
+// The copy holds keys: remove it afterwards. The tables of the original's view are not in it; a Scrubber reads those.
+func HotCopy(ctx context.Context, dir, to string, opt Options) error {
+	opt = opt.withDefaults()
+	for _, part := range Parts() {
+		if _, err := journal.CopyTo(ctx, opt.FS, filepath.Join(dir, part), opt.identity(part), filepath.Join(to, part)); err != nil {
+			return fmt.Errorf("badgerstore: copy: %w", err)
+		}
+	}
+	if err := copyKeys(opt, filepath.Join(dir, shredDir), filepath.Join(to, shredDir)); err != nil {
+		return fmt.Errorf("badgerstore: copy: %w", err)
+	}
+	s, err := Open(to, opt)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
 // copyKeys copies the key file and, after it, the erasure journal: what is erased meanwhile is in it, and is erased
 // again after a restore. A slot that was seen while it was written is read once more.
 func copyKeys(opt Options, from, to string) error {

@@ -111,6 +111,16 @@ func (s *space) needed(n int64) int64 {
 	return need
 }
 
+// Space reports how many octets are free and how many of them commits leave alone.
+func (s *Store) Space() (free, reserve uint64, err error) {
+	if free, err = s.opt.FS.Free(s.dir); err != nil {
+		return 0, 0, fmt.Errorf("badgerstore: free space: %w", err)
+	}
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	return free, uint64(s.space.needed(0)), nil
+}
+
 // admit refuses a commit that would eat into the reserve, with ErrUnavailable. n is the size of files it has to make.
 func (s *space) admit(n int64) error {
 	s.mu.Lock()

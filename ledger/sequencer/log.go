@@ -35,6 +35,8 @@ type Config struct {
 	Genesis    *ledger.Entry   // entry 0; committed when the store is empty, else unused
 	Now        func() time.Time
 	Log        *slog.Logger // may be nil: nothing is logged
+	// Applied is called by the writer with how long a group took to become durable; may be nil.
+	Applied func(took time.Duration)
 
 	remembered int // rememberedWrites unless a test says otherwise
 }
@@ -57,7 +59,8 @@ type Log struct {
 	health    health                       // nil if the store has none
 	current   atomic.Pointer[published]
 	queue     queue
-	last      ledger.Head // what the store's head is; owned by Open, then by Run
+	applied   func(time.Duration) // may be nil
+	last      ledger.Head         // what the store's head is; owned by Open, then by Run
 	rows      *recent[string, rowState]
 	dedups    *recent[ledger.Hash, place]
 	bodies    *recent[ledger.Hash, struct{}]
@@ -91,6 +94,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		last:      cfg.Store.Head(),
 	}
 	l.health, _ = cfg.Store.(health)
+	l.applied = cfg.Applied
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}

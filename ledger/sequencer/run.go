@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mission-authority/mas/ledger"
 )
@@ -89,9 +90,13 @@ func (l *Log) commit(ctx context.Context, g *group) (ledger.Head, error) {
 		Head: next.head, First: g.base.head.Size, Entries: g.entries, Rows: g.rows, Bodies: g.bodies,
 		Checkpoint: next.checkpoint, Tiles: tiles,
 	}
+	began := time.Now()
 	if err := l.store.Apply(ctx, batch, l.last); err != nil {
 		l.failed(err)
 		return ledger.Head{}, fmt.Errorf("sequencer: group %d: %w: %w", next.head.Seq, ledger.ErrUnavailable, err)
+	}
+	if l.applied != nil {
+		l.applied(time.Since(began))
 	}
 	l.written()
 	l.last = next.head

@@ -56,6 +56,17 @@ func (c *clock) accept(recorded time.Time) {
 	c.base, c.accepted = at, recorded
 }
 
+// ClockInDoubt reports whether positive time-bound assertions are refused because the clock is not believed.
+func (a *Authority) ClockInDoubt() bool {
+	v, err := a.log.View()
+	if err != nil {
+		return false
+	}
+	defer v.Close()
+	_, doubt := a.clock.read(v.Head().At)
+	return doubt
+}
+
 // contentClockAccepted is the type of the evidence that an operator believed the clock.
 const contentClockAccepted = "application/mas-clock-accepted+json"
 

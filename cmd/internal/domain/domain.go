@@ -22,6 +22,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/config"
 	"github.com/mission-authority/mas/cmd/internal/httpapi"
 	"github.com/mission-authority/mas/cmd/internal/keys"
+	"github.com/mission-authority/mas/cmd/internal/telemetry"
 	"github.com/mission-authority/mas/federation/peering"
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/badgerstore"
@@ -68,6 +69,9 @@ type Domain struct {
 
 	past     []*pastShard // from the first to the last before the running one
 	freezing freezing
+	metrics  *telemetry.Registry
+	scrub    *badgerstore.Scrubber
+	copies   *copies
 
 	upstream *peering.Client
 	ready    chan struct{}
@@ -126,6 +130,7 @@ func (d *Domain) openLog(ctx context.Context) error {
 	d.Log, err = sequencer.Open(ctx, sequencer.Config{
 		Store: d.store, Vault: d.store.Vault(), Stops: d.store.Stops(), Origin: origin, Checkpoint: signer,
 		Verifiers: []note.Verifier{verifier}, Genesis: genesis, Now: d.o.Now, Log: d.o.Logger,
+		Applied: d.measureCommits(),
 	})
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
@@ -185,6 +190,8 @@ func (d *Domain) serve(ctx context.Context) error {
 	defer stopWork()
 	work, workCtx := errgroup.WithContext(workCtx)
 	work.Go(func() error { return d.store.Run(workCtx) })
+	work.Go(func() error { return d.scrub.Run(workCtx) })
+	work.Go(func() error { return d.copies.Run(workCtx) })
 	work.Go(func() error { return d.epoch.Run(workCtx) })
 	work.Go(func() error { return d.Authority.Run(workCtx) })
 	work.Go(func() error { return d.custody.Run(workCtx) })

@@ -118,8 +118,19 @@ func (d *Domain) derive(ctx context.Context, store *badgerstore.Store, verifier 
 	return nil
 }
 
-// CopyStore copies the store of a server that does not run to a new directory.
-func CopyStore(dir, to string) error { return badgerstore.Copy(dir, to) }
+// CopyStore copies the store of a server to a new directory. Of a server that runs it copies the journals and the keys
+// as they are at one moment, and builds the view anew: live is true then.
+func CopyStore(ctx context.Context, c *config.Config, to string) (live bool, err error) {
+	err = badgerstore.Copy(c.Store.Dir, to)
+	if !errors.Is(err, badgerstore.ErrLocked) {
+		return false, err
+	}
+	from, err := OpenContinuity(c)
+	if err != nil {
+		return true, err
+	}
+	return true, badgerstore.HotCopy(ctx, c.Store.Dir, to, from.Options)
+}
 
 // DevIssuer is the issuer of a development directory: that of its config.yaml, or of the person in its principals.
 func DevIssuer(dir string) (string, error) {

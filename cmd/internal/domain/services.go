@@ -7,7 +7,6 @@ import (
 
 	"github.com/mission-authority/mas/cmd/internal/httpapi"
 	"github.com/mission-authority/mas/cmd/internal/keys"
-	"github.com/mission-authority/mas/cmd/internal/telemetry"
 	"github.com/mission-authority/mas/federation/peering"
 	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/mission/authority"
@@ -62,12 +61,12 @@ func (d *Domain) openServices() error {
 		Logger: d.o.Logger}); err != nil {
 		return err
 	}
+	d.measure()
 	published, err := d.published(maxStale)
 	if err != nil {
 		return err
 	}
-	metrics := telemetry.NewRegistry()
-	if err := d.openRegistry(metrics); err != nil {
+	if err := d.openRegistry(d.metrics); err != nil {
 		return err
 	}
 	surface := httpapi.Config{
@@ -75,7 +74,7 @@ func (d *Domain) openServices() error {
 		Issuer:   c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority, Custody: d.custody,
 		Directory: d.Authority, Log: d.Log, Receipts: d.Keys.Key(keys.Receipts).COSE(), Epochs: d.epoch,
 		Past: d.pastShards(), Operations: d,
-		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: metrics,
+		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: d.metrics,
 		ServeMetrics: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger,
 	}
 	if len(peers) > 0 {
