@@ -2,6 +2,7 @@ package domain
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -45,7 +46,7 @@ func (d *Domain) measure() {
 	})
 	m.Gauge("mas_log_size", "Entries of the log.", func() float64 { return float64(store.Head().Size) })
 	m.Gauge("mas_log_frames", "Number of the last commit group.", func() float64 { return float64(store.Head().Seq) })
-	m.Gauge("mas_registration_backlog", "Changes that wait for the writer.",
+	m.Gauge("mas_commit_queue_length", "Changes that wait for the writer.",
 		func() float64 { return float64(d.Log.Waiting()) })
 	m.Gauge("mas_emergency_stops_pending", "Emergency stops that are not in the log yet.",
 		func() float64 { return float64(len(store.Stops().Pending())) })
@@ -153,3 +154,6 @@ func (c *copies) behind() float64 {
 	}
 	return max(0, float64(c.d.store.Head().Seq)-float64(known-1))
 }
+
+// WriteMetrics writes the metrics as they are served.
+func (d *Domain) WriteMetrics(w io.Writer) error { return d.metrics.WriteText(w) }
