@@ -24,8 +24,8 @@ func logCommand(s *session) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error { return s.fetchLog(c.Context(), args[0], entries) },
 	}
 	fetch.Flags().BoolVar(&entries, "entries", true, "also copy the entries")
-	return group("log", "The log: fetch, feed, epoch, population", fetch, feedCommand(s), epochCommand(s),
-		populationCommand(s))
+	return group("log", "The log: fetch, feed, epoch, population, freeze, shards", fetch, feedCommand(s), epochCommand(s),
+		populationCommand(s), freezeCommand(s), shardsCommand(s))
 }
 
 // A mirror is one copy in progress.

@@ -93,8 +93,8 @@ func BackupKeys(ctx context.Context, dir, out string, age time.Duration, opt Opt
 }
 
 // HotCopy makes the store in dir, which may be in use, once more in the new directory to: both journals as they are at
-// one moment, the keys, and a view built from the journal. So everything that the log says can be checked while it runs.
-// The copy holds keys: remove it afterwards. The tables of the original's view are not in it; a Scrubber reads those.
+// one moment, the keys, and a view built from the journal. So all that the log says can be checked while it runs. The
+// copy holds keys: remove it afterwards. The tables of the original's view are not in it; a Scrubber reads those.
 func HotCopy(ctx context.Context, dir, to string, opt Options) error {
 	opt = opt.withDefaults()
 	for _, part := range Parts() {

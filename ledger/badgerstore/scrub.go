@@ -66,7 +66,8 @@ func (w *Scrubber) Cursor() uint64   { return w.cursor.Load() }
 func (w *Scrubber) Passes() uint64   { return w.passes.Load() }
 func (w *Scrubber) Findings() uint64 { return w.findings.Load() }
 
-// Run makes passes until ctx ends. After a finding it makes no more: the latch is closed, and a start rebuilds the view.
+// Run makes passes until ctx ends. After a finding it makes no more: the latch is closed, and a start rebuilds the
+// view.
 func (w *Scrubber) Run(ctx context.Context) error {
 	for {
 		err := w.Pass(ctx)

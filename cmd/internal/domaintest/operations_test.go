@@ -58,8 +58,8 @@ func TestAlertsNameMetrics(t *testing.T) {
 	}
 }
 
-// TestStopsOutliveTheLog is the drill of the emergency-stop journal: with the log closed a stop is ordered and in force,
-// and it is there after the next start.
+// TestStopsOutliveTheLog is the drill of the emergency-stop journal: with the log closed a stop is ordered and in
+// force, and it is there after the next start.
 func TestStopsOutliveTheLog(t *testing.T) {
 	d := domaintest.New(t)
 	for _, who := range []string{"admin", "admin-2"} {
