@@ -14,12 +14,13 @@ import (
 
 // Options choose the parts of a log. The zero value is a log in memory with fresh keys and the real clock.
 type Options struct {
-	Store ledger.Store
-	Keys  *Keys
-	Vault ledger.Vault
-	Stops ledger.Stops
-	Now   func() time.Time
-	Log   *slog.Logger
+	Store   ledger.Store
+	Keys    *Keys
+	Retired []note.Verifier // earlier keys of the checkpoint
+	Vault   ledger.Vault
+	Stops   ledger.Stops
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // A Log is a running log.
@@ -66,7 +67,7 @@ func OpenLog(t testing.TB, o Options) (*Log, error) {
 	}
 	opened, err := sequencer.Open(context.WithoutCancel(t.Context()), sequencer.Config{
 		Store: o.Store, Vault: o.Vault, Stops: o.Stops, Origin: o.Keys.Origin,
-		Checkpoint: o.Keys.Checkpoint, Verifiers: []note.Verifier{o.Keys.Verifier},
+		Checkpoint: o.Keys.Checkpoint, Verifiers: append([]note.Verifier{o.Keys.Verifier}, o.Retired...),
 		Genesis: o.Keys.Genesis(t), Now: o.Now, Log: o.Log,
 	})
 	if err != nil {
