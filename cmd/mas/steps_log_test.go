@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/badgerstore"
 	"github.com/mission-authority/mas/ledger/journal"
@@ -350,10 +349,10 @@ func patch(t *testing.T, path string, off int64, data []byte) {
 	}
 }
 
-// checkLog opens store and log again and holds them against what was reported, twice: as it finds them, and after they
-// went on and were closed in order.
+// checkLog opens store and log again and holds them against what was reported: as it finds them, after they went on,
+// and under `make soak` once more after they were closed in order.
 func checkLog(t *testing.T, dir string, said []fact) {
-	for round := range 2 {
+	for round := range soak(2, 1) {
 		var r report
 		w := openWork(t, dir, &r, stepStore())
 		if w == nil {
@@ -485,31 +484,5 @@ func (w *logWork) fsck() {
 	})
 	if err != nil || !found.Clean() {
 		w.t.Fatalf("fsck: %v, %+v", err, found)
-	}
-}
-
-func runKeys(t *testing.T, dir string, r *report) {
-	if err := keys.Generate(stepPath(dir, "keys"), nil); err != nil {
-		r.saw("refused", err)
-		return
-	}
-	r.say(fact{Kind: "keys"})
-}
-
-// checkKeys: the keys are there whole, or not at all and can be made.
-func checkKeys(t *testing.T, dir string, said []fact) {
-	where := stepPath(dir, "keys")
-	_, err := os.Stat(where)
-	if os.IsNotExist(err) {
-		if slices.ContainsFunc(said, func(f fact) bool { return f.Kind == "keys" }) {
-			t.Fatal("acknowledged keys are gone")
-		}
-		err = keys.Generate(where, nil)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := keys.Load(keys.RefsIn(where)); err != nil {
-		t.Fatal(err)
 	}
 }
