@@ -30,8 +30,9 @@ import (
 // every entry, body and feed of its log as it was published. Copies of the store are asked for all of it.
 type history struct {
 	Listen, Issuer, Origin, VKey string
-	Keys                         string // JWKS of the issuer
-	Clean, Killed                string // the directory as it was after an orderly stop, and while the server ran
+	Keys                         string   // JWKS of the issuer
+	Clean, Killed                string   // the directory as it was after an orderly stop, and while the server ran
+	Older                        []string // as it was at earlier moments
 	Missions                     []historic
 	Entries                      []historicEntry
 	Head                         ledger.Checkpoint
@@ -67,8 +68,19 @@ func makeHistory(t *testing.T, n int) *history {
 	if err := domain.InitDev(h.Clean, h.Issuer, domain.DevCeiling); err != nil {
 		t.Fatal(err)
 	}
-	for life := range uint64(2) { // the first one's stop leaves tables to the second
-		h.serve(t, func(d *domain.Domain) error { return h.live(t, d, n/2, life) })
+	const lives = 4 // the stop of one leaves tables to the next
+	for life := range uint64(lives) {
+		h.serve(t, func(d *domain.Domain) error { return h.live(t, d, n/lives, life) })
+		if life == lives-1 {
+			break
+		}
+		for _, dir := range []string{h.Clean, h.Killed} {
+			older := t.TempDir()
+			if err := copyDirectory(older, dir); err != nil {
+				t.Fatal(err)
+			}
+			h.Older = append(h.Older, older)
+		}
 	}
 	return h
 }

@@ -19,8 +19,8 @@ import (
 const randomOrigin = "log.a.example/log/1"
 
 // TestRandomOperations does ten thousand random things to a log: it adds, adds again, stops, kills, restarts, cuts the
-// power, breaks the disk, sets the clock, loses the witness, rotates the key and freezes it. After each, the log is what
-// a list in memory says; and every so often an auditor reads all of it.
+// power, breaks the disk, sets the clock, loses the witness, rotates the key and freezes it. After each, the log is
+// what a list in memory says; and every so often an auditor reads all of it.
 //
 // Audit rows: 153.
 func TestRandomOperations(t *testing.T) {
