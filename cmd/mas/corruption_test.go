@@ -81,8 +81,8 @@ type outcome struct {
 
 // TestCorruption flips single bits in copies of a directory with a real history, starts the server over each, and asks
 // it for everything. Flips in live data must be noticed, by the start, by the first read of what was hit, or by fsck;
-// and whatever is answered must be true. Then it does the same with older versions of parts of the store in the place of
-// the newest: no stale answer may be given.
+// and whatever is answered must be true. Then it does the same with older versions of parts of the store in the place
+// of the newest: no stale answer may be given.
 //
 // Audit rows: 78.
 func TestCorruption(t *testing.T) {
