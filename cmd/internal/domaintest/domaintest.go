@@ -54,13 +54,17 @@ func Prepare(t testing.TB, ceiling string, set map[string]string) (dir string, c
 	return dir, c
 }
 
-// Start runs the domain of a prepared directory until the test ends.
-func Start(t testing.TB, dir string, c *config.Config) *Domain {
+// Start runs the domain of a prepared directory until the test ends. edits change how it is opened.
+func Start(t testing.TB, dir string, c *config.Config, edits ...func(*domain.Options)) *Domain {
 	t.Helper()
 	d := &Domain{Dir: dir, Issuer: c.Issuer, Config: c}
-	opened, err := domain.Open(t.Context(), domain.Options{
+	o := domain.Options{
 		Config: c, DevDir: dir, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
-	})
+	}
+	for _, edit := range edits {
+		edit(&o)
+	}
+	opened, err := domain.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
