@@ -98,6 +98,19 @@ func (e *Edge) Partial(level int) []Hash {
 	return p[:len(p):len(p)]
 }
 
+// Node returns the root of the perfect subtree number index of 2^height leaves, if its hashes are in the partial tile of
+// their level; ErrNotFound if not.
+func (e *Edge) Node(height int, index uint64) (Hash, error) {
+	level, within := height/tileHeight, height%tileHeight
+	hashes := e.Partial(level)
+	first := index << within
+	full := e.size >> (tileHeight * level) / TileWidth * TileWidth // hashes of the level that are in full tiles
+	if first < full || first+1<<within > full+uint64(len(hashes)) {
+		return Hash{}, fmt.Errorf("ledger: node %d/%d is not at the edge of size %d: %w", height, index, e.size, ErrNotFound)
+	}
+	return hashPerfect(hashes[first-full : first-full+1<<within]), nil
+}
+
 // Levels returns the number of tile levels that hold at least one hash, in full tiles or in the partial one.
 func (e *Edge) Levels() int { return len(e.partial) }
 

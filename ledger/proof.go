@@ -162,6 +162,69 @@ func RootAt(size uint64, tiles TileReader) (Hash, error) {
 	return root, nil
 }
 
+// A NodeReader returns the root of the perfect subtree number index of 2^height leaves, all of which are in the tree.
+type NodeReader func(height int, index uint64) (Hash, error)
+
+// InclusionFromNodes is InclusionPath for whoever has the nodes at hand. It requires index < size.
+func InclusionFromNodes(index, size uint64, node NodeReader) ([]Hash, error) {
+	if index >= size {
+		return nil, fmt.Errorf("ledger: no inclusion path for index %d in a tree of size %d", index, size)
+	}
+	inner, border := pathShape(index, size)
+	path := make([]Hash, 0, inner+border)
+	for i := range inner {
+		sibling := index>>i ^ 1
+		var h Hash
+		var err error
+		if i == inner-1 { // here the paths to index and to the last leaf meet: the right side may be incomplete
+			h, err = foldNodes(sibling<<i, size, node)
+		} else {
+			h, err = node(i, sibling)
+		}
+		if err != nil {
+			return nil, err
+		}
+		path = append(path, h)
+	}
+	for i := inner; len(path) < inner+border; i++ {
+		if index>>i&1 == 1 {
+			h, err := node(i, index>>i-1)
+			if err != nil {
+				return nil, err
+			}
+			path = append(path, h)
+		}
+	}
+	return path, nil
+}
+
+// RootFromNodes returns the root of the first size leaves.
+func RootFromNodes(size uint64, node NodeReader) (Hash, error) {
+	if size == 0 {
+		return EmptyRoot, nil
+	}
+	return foldNodes(0, size, node)
+}
+
+// foldNodes hashes together the perfect subtrees that cover the leaves from first up to size. There is one at least, and
+// first is a multiple of the size of the largest.
+func foldNodes(first, size uint64, node NodeReader) (Hash, error) {
+	var root Hash
+	for rest := size - first; rest != 0; rest &= rest - 1 {
+		height := bits.TrailingZeros64(rest)
+		peak, err := node(height, (first+rest)>>height-1)
+		switch {
+		case err != nil:
+			return Hash{}, err
+		case rest == size-first:
+			root = peak
+		default:
+			root = HashChildren(peak, root)
+		}
+	}
+	return root, nil
+}
+
 // readPath fetches the nodes of a path and hashes together those that stand for one incomplete subtree.
 func readPath(nodes proof.Nodes, size uint64, tiles TileReader) ([]Hash, error) {
 	t := tileCache{size: size, read: tiles}

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/bits"
+	"slices"
 	"testing"
 
 	"github.com/mission-authority/mas/ledger"
@@ -397,5 +399,73 @@ func TestProofVectors(t *testing.T) {
 	}
 	if ran["inclusion"] < 38 || ran["consistency"] < 9 || ran["rfc6962-root"] < 5 {
 		t.Errorf("ran %v", ran)
+	}
+}
+
+// TestPathsFromNodes: paths and roots made from nodes are those made from tiles, for every index and size.
+func TestPathsFromNodes(t *testing.T) {
+	const most = 600
+	var leaves []ledger.Hash
+	edges := []*ledger.Edge{ledger.NewEdge()}
+	for i := range most {
+		leaves = append(leaves, ledger.HashLeaf(fmt.Appendf(nil, "%d", i)))
+		e := edges[i].Clone()
+		e.Append(leaves[i])
+		edges = append(edges, e)
+	}
+	node := func(height int, index uint64) (ledger.Hash, error) { // the root of the leaves below
+		level := slices.Clone(leaves[index<<height : (index+1)<<height])
+		for len(level) > 1 {
+			for i := range len(level) / 2 {
+				level[i] = ledger.HashChildren(level[2*i], level[2*i+1])
+			}
+			level = level[:len(level)/2]
+		}
+		return level[0], nil
+	}
+	for size := uint64(1); size <= most; size += 1 + size/50 {
+		want := edges[size].Root()
+		if root, err := ledger.RootFromNodes(size, node); err != nil || root != want {
+			t.Fatalf("root at %d is %s, want %s: %v", size, root, want, err)
+		}
+		for index := uint64(0); index < size; index += 1 + size/40 {
+			path, err := ledger.InclusionFromNodes(index, size, node)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := ledger.VerifyInclusion(leaves[index], index, size, path, want); err != nil {
+				t.Fatalf("%d in %d: %v", index, size, err)
+			}
+		}
+		for height := range 8 { // the edge knows the nodes of its partial tile, and only those
+			for index := size / 256 * 256 >> height; index<<height < size; index++ {
+				got, err := edges[size].Node(height, index)
+				if whole := (index+1)<<height <= size; !whole {
+					if err == nil {
+						t.Fatalf("the edge of %d has node %d/%d", size, height, index)
+					}
+					continue
+				}
+				if want, _ := node(height, index); err != nil || got != want {
+					t.Fatalf("node %d/%d of the edge of %d: %v", height, index, size, err)
+				}
+			}
+		}
+		if size >= 256 {
+			if _, err := edges[size].Node(0, 0); err == nil {
+				t.Fatalf("the edge of %d has a node of a full tile", size)
+			}
+		}
+	}
+	if _, err := ledger.InclusionFromNodes(3, 3, node); err == nil {
+		t.Error("a path for an index outside the tree")
+	}
+	broken := errors.New("broken")
+	fail := func(int, uint64) (ledger.Hash, error) { return ledger.Hash{}, broken }
+	if _, err := ledger.InclusionFromNodes(1, 3, fail); !errors.Is(err, broken) {
+		t.Errorf("error of a node: %v", err)
+	}
+	if _, err := ledger.RootFromNodes(3, fail); !errors.Is(err, broken) {
+		t.Errorf("error of a node: %v", err)
 	}
 }

@@ -20,7 +20,7 @@ const ClockTolerance = 5 * time.Minute
 // Bounds of what a Log keeps in memory beside the tree.
 const (
 	rememberedWrites = 1 << 16 // rows, entries and bodies of one generation, see recent
-	rememberedTiles  = 1 << 10 // verified tiles of level 0 of one generation, 8 KiB each
+	rememberedTiles  = 1 << 12 // verified tiles of level 0 of one generation, 8 KiB each, 16 if nodes of it were needed
 	checkpointMargin = 8 << 10 // octets left in a group for its checkpoint
 )
 

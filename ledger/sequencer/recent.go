@@ -35,6 +35,21 @@ func (r *recent[K, V]) get(k K) (v V, seq uint64, ok bool) {
 	return r.lookup(k)
 }
 
+// use is get, and keeps k from being forgotten for another generation.
+func (r *recent[K, V]) use(k K) V {
+	r.mu.RLock()
+	s, young := r.young[k]
+	old, ok := r.old[k]
+	r.mu.RUnlock()
+	if young || !ok {
+		return s.value
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.store(k, old.value, old.seq)
+	return old.value
+}
+
 // since reports whether every write after group seq is remembered.
 func (r *recent[K, V]) since(seq uint64) bool {
 	r.mu.RLock()
@@ -79,8 +94,12 @@ func (r *recent[K, V]) store(k K, v V, seq uint64) {
 		if r.old != nil {
 			r.floor = max(r.floor, r.oldSeq)
 		}
+		spare := r.old
 		r.old, r.oldSeq = r.young, r.youngSeq
-		r.young, r.youngSeq = make(map[K]stamped[V]), 0
+		if r.young, r.youngSeq = spare, 0; spare == nil {
+			r.young = make(map[K]stamped[V])
+		}
+		clear(r.young) // its space serves the next generation
 	}
 	r.young[k] = stamped[V]{v, seq}
 	r.youngSeq = max(r.youngSeq, seq)

@@ -3,12 +3,44 @@ package sequencer
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mission-authority/mas/ledger"
 )
 
-// tile is a verified full tile.
-type tile [ledger.TileWidth]ledger.Hash
+// tile is a verified full tile with the nodes above its hashes, which are computed when they are first needed.
+type tile struct {
+	hashes [ledger.TileWidth]ledger.Hash
+	above  atomic.Pointer[[ledger.TileWidth - 1]ledger.Hash]
+}
+
+// nodes returns the nodes above the hashes: 128 of height 1, 64 of height 2, up to the root of height 8.
+func (t *tile) nodes() *[ledger.TileWidth - 1]ledger.Hash {
+	if n := t.above.Load(); n != nil {
+		return n
+	}
+	n := new([ledger.TileWidth - 1]ledger.Hash)
+	for i := range ledger.TileWidth / 2 {
+		n[i] = ledger.HashChildren(t.hashes[2*i], t.hashes[2*i+1])
+	}
+	for i := ledger.TileWidth / 2; i < len(n); i++ {
+		below := 2 * (i - ledger.TileWidth/2)
+		n[i] = ledger.HashChildren(n[below], n[below+1])
+	}
+	t.above.Store(n)
+	return n
+}
+
+// node returns the node number i of a height, 0 to 8, within the tile.
+func (t *tile) node(height int, i uint64) ledger.Hash {
+	if height == 0 {
+		return t.hashes[i]
+	}
+	return t.nodes()[ledger.TileWidth-2*ledger.TileWidth>>height+int(i)]
+}
+
+// root is the node that the tile's hashes lead to.
+func (t *tile) root() ledger.Hash { return t.nodes()[ledger.TileWidth-2] }
 
 // tiles holds verified full tiles: all of level 1 and above, which are few (25 MB at 10^8 entries), and those of
 // level 0 that were completed or read last.
@@ -21,8 +53,7 @@ type tiles struct {
 // get returns a full tile if it is in memory.
 func (t *tiles) get(level int, index uint64) *tile {
 	if level == 0 {
-		hashes, _, _ := t.level0.get(index)
-		return hashes
+		return t.level0.use(index)
 	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -61,21 +92,10 @@ func parseTile(data []byte) (*tile, error) {
 		return nil, fmt.Errorf("full tile of %d octets", len(data))
 	}
 	t := new(tile)
-	for i := range t {
-		t[i] = ledger.Hash(data[i*ledger.HashSize:])
+	for i := range t.hashes {
+		t.hashes[i] = ledger.Hash(data[i*ledger.HashSize:])
 	}
 	return t, nil
-}
-
-// root is the node that the tile's hashes lead to.
-func (t *tile) root() ledger.Hash {
-	nodes := *t
-	for n := len(nodes); n > 1; n /= 2 {
-		for i := range n / 2 {
-			nodes[i] = ledger.HashChildren(nodes[2*i], nodes[2*i+1])
-		}
-	}
-	return nodes[0]
 }
 
 // fullTiles is the number of full tiles at a level of a tree.
@@ -94,15 +114,41 @@ func (v *view) hashes(level int, index uint64) ([]ledger.Hash, error) {
 	case index == full:
 		return v.edge.Partial(level), nil
 	}
-	t := v.log.tiles.get(level, index)
-	if t == nil {
-		var err error
-		if t, err = v.loadTile(level, index); err != nil {
-			return nil, err
-		}
+	t, err := v.full(level, index)
+	if err != nil {
+		return nil, err
+	}
+	return t.hashes[:], nil
+}
+
+// full returns a full tile of the view.
+func (v *view) full(level int, index uint64) (*tile, error) {
+	if t := v.log.tiles.get(level, index); t != nil {
+		return t, nil
+	}
+	t, err := v.loadTile(level, index)
+	if err == nil {
 		v.log.tiles.put(level, index, t)
 	}
-	return t[:], nil
+	return t, err
+}
+
+// node returns the root of a perfect subtree of the view.
+func (v *view) node(height int, index uint64) (ledger.Hash, error) {
+	if v.edge == nil {
+		return ledger.Hash{}, v.log.latched()
+	}
+	const tileHeight = 8
+	level, within := height/tileHeight, height%tileHeight
+	number, i := index>>(tileHeight-within), index&(1<<(tileHeight-within)-1)
+	if number < fullTiles(v.head.Size, level) {
+		t, err := v.full(level, number)
+		if err != nil {
+			return ledger.Hash{}, err
+		}
+		return t.node(within, i), nil
+	}
+	return v.edge.Node(height, index)
 }
 
 // loadTile reads a full tile and holds it against its node one level up.
@@ -162,7 +208,7 @@ func (v *view) RootAt(size uint64) (ledger.Hash, error) {
 	case size == v.head.Size:
 		return v.head.Root, nil
 	}
-	return ledger.RootAt(size, v.Tile)
+	return ledger.RootFromNodes(size, v.node)
 }
 
 // Inclusion returns the path from entry index to the root of the first size entries, verified.
@@ -170,7 +216,7 @@ func (v *view) Inclusion(index, size uint64) ([]ledger.Hash, error) {
 	if index >= size || size > v.head.Size {
 		return nil, fmt.Errorf("sequencer: entry %d in size %d of %d: %w", index, size, v.head.Size, ledger.ErrNotFound)
 	}
-	path, err := ledger.InclusionPath(index, size, v.Tile)
+	path, err := ledger.InclusionFromNodes(index, size, v.node)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func init() {
 
 const (
 	provenEntries = 1_000_000 // of the log that proofs are made of
-	cachedTiles   = 2048      // full tiles of level 0 that both sides remember; half of that log
+	cachedTiles   = 8192      // full tiles of level 0 that both sides remember at most
 )
 
 // proofs makes inclusion proofs of random entries of one log, first by the log and then by Tessera's ProofBuilder over
