@@ -98,8 +98,8 @@ func (e *Edge) Partial(level int) []Hash {
 	return p[:len(p):len(p)]
 }
 
-// Node returns the root of the perfect subtree number index of 2^height leaves, if its hashes are in the partial tile of
-// their level; ErrNotFound if not.
+// Node returns the root of the perfect subtree number index of 2^height leaves, if its hashes are in the partial tile
+// of their level; ErrNotFound if not.
 func (e *Edge) Node(height int, index uint64) (Hash, error) {
 	level, within := height/tileHeight, height%tileHeight
 	hashes := e.Partial(level)

@@ -206,8 +206,8 @@ func RootFromNodes(size uint64, node NodeReader) (Hash, error) {
 	return foldNodes(0, size, node)
 }
 
-// foldNodes hashes together the perfect subtrees that cover the leaves from first up to size. There is one at least, and
-// first is a multiple of the size of the largest.
+// foldNodes hashes together the perfect subtrees that cover the leaves from first up to size. There is one at least,
+// and first is a multiple of the size of the largest.
 func foldNodes(first, size uint64, node NodeReader) (Hash, error) {
 	var root Hash
 	for rest := size - first; rest != 0; rest &= rest - 1 {

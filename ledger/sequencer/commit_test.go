@@ -307,6 +307,8 @@ func TestOldEvidenceJustifiesNothingNew(t *testing.T) {
 }
 
 // TestDuplicatesUnderLoad registers the same 20 statements from 50 goroutines.
+//
+// Audit rows: 74.
 func TestDuplicatesUnderLoad(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	var entries []ledger.Entry
@@ -432,6 +434,8 @@ func TestInvalidChanges(t *testing.T) {
 }
 
 // TestTooLargeIsRefusedWhole: what does not fit one group is not split, and uses up no vault key.
+//
+// Audit rows: 64.
 func TestTooLargeIsRefusedWhole(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	limits := b.fault.Limits()
@@ -465,6 +469,8 @@ func TestTooLargeIsRefusedWhole(t *testing.T) {
 }
 
 // TestGroupsStayWithinLimits: what waits is cut into groups that the store takes, in order.
+//
+// Audit rows: 64.
 func TestGroupsStayWithinLimits(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	b.memory.Limit(ledger.Limits{Bytes: 1 << 20, Entries: 7})
@@ -575,6 +581,8 @@ func TestCancelledWhileQueued(t *testing.T) {
 }
 
 // TestShutdownDrains: what waits when the writer is told to stop is committed.
+//
+// Audit rows: 72.
 func TestShutdownDrains(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	hold := b.fault.Hold(false)
@@ -607,6 +615,8 @@ func TestShutdownDrains(t *testing.T) {
 }
 
 // TestQueueIsBounded: a full queue refuses at once and takes again when it has drained.
+//
+// Audit rows: 69.
 func TestQueueIsBounded(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	hold := b.fault.Hold(false)

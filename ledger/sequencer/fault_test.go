@@ -20,6 +20,8 @@ import (
 
 // TestAnswerFollowsSync: while the engine has not said that a group is durable, nobody is answered and no view shows
 // it, even where readers of the engine could see it already.
+//
+// Audit rows: 66.
 func TestAnswerFollowsSync(t *testing.T) {
 	for _, written := range []bool{false, true} {
 		t.Run(fmt.Sprintf("written=%t", written), func(t *testing.T) {

@@ -47,6 +47,8 @@ func TestReopenAtSizes(t *testing.T) {
 
 // TestOpenDamaged: what is wrong with a stored head, edge or commit row is noticed when the log opens. It opens
 // latched: no commits, nothing proven; whatever still verifies is served.
+//
+// Audit rows: 83.
 func TestOpenDamaged(t *testing.T) {
 	const size = 600
 	whole := newBench(t, ledgertest.Options{})

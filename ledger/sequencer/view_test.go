@@ -415,6 +415,8 @@ func drain(seq func(func(uint64, error) bool)) (err error) {
 }
 
 // TestTileDamagedLater: a level 0 tile away from the edge is read when it is needed and held against its node then.
+//
+// Audit rows: 8.
 func TestTileDamagedLater(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs 65,537 entries")
@@ -469,6 +471,8 @@ func fill(t testing.TB, b *bench, size uint64) {
 }
 
 // TestReadsBeyondTheView: sizes, indexes and tiles that the view does not have are ErrNotFound, never a panic.
+//
+// Audit rows: 13.
 func TestReadsBeyondTheView(t *testing.T) {
 	b := newBench(t, ledgertest.Options{})
 	fill(t, b, 300)
