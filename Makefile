@@ -40,8 +40,12 @@ test: ## everything that tests the product, soaks in reduced counts, at most 10 
 	@bash .ci/test
 
 .PHONY: soak
-soak: ## the same tests at full counts
+soak: ## the same tests at full counts, with an hour of mixed load: many hours (docs/testing.md)
 	@SOAK=1 bash .ci/test
+
+.PHONY: power
+power: ## cut the power of a virtual machine 20 times (needs root, qemu-system-x86, linux-image-amd64)
+	@POWER=1 $(GO) test -count=1 -v -timeout 3h -run 'TestPowerCut$$' ./cmd/mas
 
 .PHONY: seeded
 seeded: ## plant the known bugs of .ci/seeded/bugs.json one by one; the test named beside each must fail
@@ -56,7 +60,7 @@ lint: ## go vet, gofmt, staticcheck (built from .ci/tools, apart from the produc
 	@bash .ci/lint
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for 10 seconds (FUZZTIME=1m for longer)
+fuzz: ## the parsers of what strangers send, 5 minutes each (FUZZTIME=10s for less, FUZZ=all for every target)
 	@bash .ci/fuzz
 
 .PHONY: cover

@@ -207,10 +207,10 @@ func writeInitrd(t *testing.T, path, guest string, modules []string) {
 func (m *machine) life(t *testing.T) (inRecovery bool) {
 	t.Helper()
 	cmd := exec.Command("qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", powerMemory,
-		"-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio", "-kernel", m.kernel, "-initrd", m.initrd,
+		"-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio", "-serial", "file:"+m.image+".log", "-kernel", m.kernel, "-initrd", m.initrd,
 		// What the machine does not flush stays in its own memory; this machine's disk need not be flushed for that.
 		"-drive", "file="+m.image+",format=raw,if=none,id=disk,cache=unsafe", "-device", "virtio-blk-pci,drive=disk",
-		"-append", "quiet panic=-1 console=ttyS1 "+powerVar+"=1")
+		"-append", "loglevel=4 panic=-1 console=ttyS1 "+powerVar+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var noise bytes.Buffer
 	cmd.Stderr = &noise
@@ -261,7 +261,9 @@ func (m *machine) life(t *testing.T) (inRecovery bool) {
 	kill()
 	_ = cmd.Wait()
 	if !killed && heard == 0 {
-		t.Fatalf("the machine ended by itself or hung:\n%s\n%s", strings.Join(other, "\n"), noise.Bytes())
+		console, _ := os.ReadFile(m.image + ".log")
+		t.Fatalf("the machine ended by itself or hung:\n%s\n%s\n%s", strings.Join(other, "\n"), noise.Bytes(),
+			console[max(0, len(console)-4000):])
 	}
 	return !up
 }
