@@ -77,6 +77,8 @@ func fsck(ctx context.Context, out io.Writer, c *config.Config) (err error) {
 	fmt.Fprintf(out, "rows derived from log and evidence %d, difference %d\n", found.Derived.Rows,
 		len(found.Derived.Differences))
 	fmt.Fprintf(out, "feed epochs computed again %d, pages of their map %d\n", found.Feeds.Epochs, found.Feeds.Pages)
+	fmt.Fprintf(out, "entries admitted by the registration policy %d, not admitted %d\n", found.Admission.Admitted,
+		found.Admission.NotAdmitted)
 	for _, f := range r.Findings {
 		fmt.Fprintf(out, "finding %s: %s\n", f.Code, f.Detail)
 	}
@@ -85,6 +87,9 @@ func fsck(ctx context.Context, out io.Writer, c *config.Config) (err error) {
 	}
 	for _, f := range found.Feeds.Findings {
 		fmt.Fprintf(out, "finding feed_epoch: %s\n", f)
+	}
+	for _, index := range found.Admission.First {
+		fmt.Fprintf(out, "finding not_admitted: entry %d\n", index)
 	}
 	for _, note := range found.Notes {
 		fmt.Fprintf(out, "finding %s\n", note)

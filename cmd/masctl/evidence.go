@@ -38,7 +38,7 @@ func evidenceCommand(s *session) *cobra.Command {
 	}
 	get.Flags().StringVar(&entry, "entry-id", "", "entry whose statement commits to the body")
 	outFlag(get, &out)
-	return group("evidence", "Evidence: get", get)
+	return group("evidence", "Evidence: get, register", get, registerCommand(s))
 }
 
 func outFlag(c *cobra.Command, out *string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"strings"
 
@@ -12,20 +13,23 @@ import (
 
 	"github.com/mission-authority/mas/cmd/internal/client"
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/mission"
+	"github.com/mission-authority/mas/verifier"
 )
 
 func logCommand(s *session) *cobra.Command {
 	var entries bool
 	fetch := &cobra.Command{
 		Use: "fetch DIR", Short: "Copy the log into a directory for masverify log",
-		Long: "Copies the checkpoint, every hash tile and, unless --entries=false, every entry bundle and feed epoch of the log " +
-			"into DIR (entries need an auditor's profile). Tiles that are there already are kept: they never change.",
+		Long: "Copies the checkpoint, every hash tile, the registration policies and, unless --entries=false, every entry " +
+			"bundle and feed epoch of the log into DIR (entries need an auditor's profile). Tiles that are there already are " +
+			"kept: they never change.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return s.fetchLog(c.Context(), args[0], entries) },
 	}
 	fetch.Flags().BoolVar(&entries, "entries", true, "also copy the entries")
-	return group("log", "The log: fetch, feed, epoch, population, freeze, shards", fetch, feedCommand(s), epochCommand(s),
-		populationCommand(s), freezeCommand(s), shardsCommand(s))
+	return group("log", "The log: fetch, policy, feed, epoch, population, freeze, shards", fetch, policyCommand(s),
+		feedCommand(s), epochCommand(s), populationCommand(s), freezeCommand(s), shardsCommand(s))
 }
 
 // A mirror is one copy in progress.
@@ -71,6 +75,9 @@ func (s *session) fetchLog(ctx context.Context, dir string, entries bool) error 
 		if err := w.epochs(ctx, head.Size); err != nil {
 			return err
 		}
+	}
+	if err := w.policies(ctx); err != nil {
+		return err
 	}
 	if err := w.write("checkpoint", checkpoint); err != nil {
 		return err
@@ -127,6 +134,39 @@ func (m *mirror) fetch(ctx context.Context, t ledger.Tile) error {
 	}
 	m.files++
 	return m.write(path, r.Body)
+}
+
+// policies copies the documents that the admission of entries rests on. A service without them has none to copy.
+func (m *mirror) policies(ctx context.Context) error {
+	r, err := m.client.Get(ctx, "/v1/registration-policy")
+	if refused, ok := errors.AsType[*client.Error](err); ok && refused.Status == http.StatusNotFound {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the registration policy: %w", err)
+	}
+	var policy policyDocument
+	if err := r.Decode(&policy); err != nil {
+		return finding("the registration policy is malformed: %w", err)
+	}
+	for _, d := range policy.Documents {
+		digest, err := mission.ParseDigest(string(d.Digest))
+		if err != nil {
+			return finding("the registration policy names %.80q", d.Digest)
+		}
+		r, err := m.client.Get(ctx, "/v1/registration-policy/documents/"+string(digest))
+		if err != nil {
+			return fmt.Errorf("policy document %s: %w", digest, err)
+		}
+		if mission.RawDigest(r.Body) != digest {
+			return finding("the policy document %s has another digest", digest)
+		}
+		if err := m.write(verifier.PolicyPath(ledger.Hash(digest.Bytes())), r.Body); err != nil {
+			return err
+		}
+		m.files++
+	}
+	return nil
 }
 
 // write replaces a file of the mirror at once.

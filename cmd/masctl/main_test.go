@@ -26,6 +26,7 @@ import (
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/ledgertest"
+	"github.com/mission-authority/mas/ledger/registry"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
 	"github.com/mission-authority/mas/mission/jws"
@@ -44,7 +45,7 @@ type service struct {
 }
 
 var roles = []authority.Role{authority.RoleClient, authority.RoleApprover, authority.RoleOperator, authority.RoleAuditor,
-	authority.RolePEP, authority.RolePeer}
+	authority.RolePEP, authority.RolePeer, authority.RoleProducer, authority.RoleAdmin}
 
 // startService starts one with a principal for each role and waits until it knows them.
 func startService(t *testing.T) *service {
@@ -52,10 +53,9 @@ func startService(t *testing.T) *service {
 	server := httptest.NewUnstartedServer(nil)
 	issuer := "http://" + server.Listener.Addr().String()
 	s := &service{issuer: issuer, profiles: map[string][]byte{}}
-	principals := s.principals(t)
-
 	keys := ledgertest.NewKeys(t, server.Listener.Addr().String()+"/log/main")
 	keys.Issuer = issuer
+	principals := s.principals(t, keys)
 	log := ledgertest.NewLog(t, ledgertest.Options{Keys: keys})
 	status := missiontest.Key("issuer")
 	owner, err := authority.New(authority.Config{Issuer: issuer, Log: log, Status: status, Evidence: keys.Evidence,
@@ -71,8 +71,13 @@ func startService(t *testing.T) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
+	producers, err := registry.New(registry.Config{Log: log, Evidence: keys.Evidence, Rate: 1000, Wait: time.Minute, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
 	api, err := httpapi.New(httpapi.Config{
-		Issuer: issuer, Shard: "main", LogOrigin: keys.Origin, Missions: owner, Directory: owner, Log: log,
+		Registry: producers,
+		Issuer:   issuer, Shard: "main", LogOrigin: keys.Origin, Missions: owner, Directory: owner, Log: log,
 		Receipts: keys.Receipt, Epochs: s.epochs, Rate: 1000, Body: 64 << 10, Metrics: telemetry.NewRegistry(), Now: time.Now,
 		Logger: slog.New(slog.DiscardHandler), Published: published(t, keys, status),
 	})
@@ -105,7 +110,7 @@ func published(t *testing.T, keys *ledgertest.Keys, status *jws.Key) httpapi.Pub
 }
 
 // principals makes the registrations, and a profile for each.
-func (s *service) principals(t *testing.T) *authority.Principals {
+func (s *service) principals(t *testing.T, keys *ledgertest.Keys) *authority.Principals {
 	t.Helper()
 	person := &mission.Principal{Iss: "https://id.a.example", Sub: "approver"}
 	ceiling, err := mission.RawOf([]mission.Entry{missiontest.Entry()})
@@ -136,7 +141,14 @@ func (s *service) principals(t *testing.T) *authority.Principals {
 			p.Audiences = []string{missiontest.Resource}
 		}
 		all = append(all, p)
-		text, err := mission.Marshal(profile{Issuer: s.issuer, ClientID: string(role), JWK: key})
+		own := profile{Issuer: s.issuer, ClientID: string(role), JWK: key}
+		switch role {
+		case authority.RoleProducer:
+			own.Statement = statementOf(t, keys, p.StatementIssuer(s.issuer))
+		case authority.RoleAdmin:
+			all = append(all, s.second(t, p))
+		}
+		text, err := mission.Marshal(own)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +170,43 @@ func (s *service) principals(t *testing.T) *authority.Principals {
 		t.Fatal(err)
 	}
 	return ps
+}
+
+// statementOf makes a statement key and enters it in the genesis document.
+func statementOf(t *testing.T, keys *ledgertest.Keys, issuer string) *statementKey {
+	t.Helper()
+	jwk, err := client.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := jwk.Private()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ledger.NewKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys.Producers = []ledger.Producer{{Issuer: issuer, Key: key, Types: []string{"application/mission-decision-evidence+json"}}}
+	return &statementKey{Issuer: issuer, JWK: jwk}
+}
+
+// second is another principal with the roles of p, with a profile of its own.
+func (s *service) second(t *testing.T, p authority.Registration) authority.Registration {
+	t.Helper()
+	key, err := client.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.ID += "-2"
+	p.ClientID = p.ID
+	if p.JWKS, err = mission.RawOf(map[string]any{"keys": []client.JWK{key.Public()}}); err != nil {
+		t.Fatal(err)
+	}
+	if s.profiles[p.ID], err = mission.Marshal(profile{Issuer: s.issuer, ClientID: p.ID, JWK: key}); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func TestScripts(t *testing.T) {
@@ -242,15 +291,17 @@ func verifyBundle(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// verify-log DIR TRUST: the mirror rehashes to its checkpoint.
+// verify-log DIR TRUST [young]: the mirror rehashes to its checkpoint, and its policy admits every entry. A young log
+// need not have an epoch yet.
 func verifyLog(ts *testscript.TestScript, neg bool, args []string) {
 	trust, err := verifier.ParseTrust([]byte(ts.ReadFile(args[1])))
 	ts.Check(err)
 	dir := os.DirFS(ts.MkAbs(args[0]))
 	r := verifier.VerifyLog(func(path string) ([]byte, error) { return fs.ReadFile(dir, path) }, trust,
-		verifier.LogOptions{Signatures: true, Epochs: true})
-	if ok := r.Findings.Outcome() == verifier.OK && r.Size > 0 && r.Epochs > 0; ok == neg {
-		ts.Fatalf("size %d: %+v", r.Size, r.Findings)
+		verifier.LogOptions{Signatures: true, Epochs: true, Admission: true})
+	if ok := r.Findings.Outcome() == verifier.OK && r.Size > 0 && (r.Epochs > 0 || len(args) > 2) &&
+		r.Admission.Admitted == r.Size; ok == neg {
+		ts.Fatalf("size %d: %+v, %+v", r.Size, r.Admission, r.Findings)
 	}
 }
 

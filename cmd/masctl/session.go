@@ -29,6 +29,8 @@ type profile struct {
 	Issuer   string     `json:"issuer"`
 	ClientID string     `json:"client_id"`
 	JWK      client.JWK `json:"jwk"`
+	// Statement is what a producer signs statements with.
+	Statement *statementKey `json:"statement,omitempty"`
 }
 
 // devFile is what masctl reads of the dev.json of a development server.
@@ -38,8 +40,9 @@ type devFile struct {
 }
 
 type devCredential struct {
-	ClientID string     `json:"client_id"`
-	JWK      client.JWK `json:"jwk"`
+	ClientID  string        `json:"client_id"`
+	JWK       client.JWK    `json:"jwk"`
+	Statement *statementKey `json:"statement,omitempty"`
 }
 
 // readProfile reads the profile file, which only its owner may read; FILE#NAME is a local principal of a dev.json.
@@ -52,7 +55,7 @@ func (s *session) readProfile() (*profile, error) {
 	if !dev {
 		var p profile
 		if err := mission.Decode(text, &p); err != nil {
-			return nil, usage("profile %s: want {issuer, client_id, jwk}", path)
+			return nil, usage("profile %s: want {issuer, client_id, jwk, statement?}", path)
 		}
 		return &p, nil
 	}
@@ -64,7 +67,7 @@ func (s *session) readProfile() (*profile, error) {
 	if !ok {
 		return nil, usage("%s has no local principal %q", path, name)
 	}
-	return &profile{Issuer: d.Issuer, ClientID: c.ClientID, JWK: c.JWK}, nil
+	return &profile{Issuer: d.Issuer, ClientID: c.ClientID, JWK: c.JWK, Statement: c.Statement}, nil
 }
 
 // anonymous returns a client that proves nothing, for public surfaces.

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
+	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -152,6 +155,9 @@ func (s *session) initTrust(ctx context.Context, path string, agreements []strin
 	if t.Anchor, err = m.anchor(ctx, c); err != nil {
 		return err
 	}
+	if t.Producers, err = producersOf(ctx, c, m.Issuer); err != nil {
+		return err
+	}
 	text, err := t.Marshal()
 	if err != nil {
 		return finding("the published keys are not usable: %w", err)
@@ -169,6 +175,9 @@ func (s *session) initTrust(ctx context.Context, path string, agreements []strin
 			s.note("governance %s", kid)
 		}
 	}
+	for _, p := range t.Producers {
+		s.note("producer   %s", p.Issuer)
+	}
 	for name, ring := range map[string]verifier.KeyRing{"receipts  ": t.Receipts, "evidence  ": t.Evidence} {
 		for _, k := range ring {
 			if kid, err := ledger.KeyThumbprint(k.Public); err == nil {
@@ -177,6 +186,40 @@ func (s *session) initTrust(ctx context.Context, path string, agreements []strin
 		}
 	}
 	return nil
+}
+
+// producersOf collects the keys of the producers that the registration policy names. The keys inside their records are
+// not in it: they are for the auditor to add.
+func producersOf(ctx context.Context, c *client.Client, issuer string) ([]verifier.Producer, error) {
+	r, err := c.Get(ctx, policyPath)
+	if refused, ok := errors.AsType[*client.Error](err); ok && refused.Status == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var policy policyDocument
+	if err := r.Decode(&policy); err != nil {
+		return nil, finding("the registration policy is malformed: %w", err)
+	}
+	var out []verifier.Producer
+	for _, p := range policy.Producers {
+		public, _, err := jws.ParsePublicKey(p.JWK.Bytes())
+		if err != nil || p.Issuer == issuer {
+			return nil, finding("the registration policy names a producer without a usable key")
+		}
+		i := slices.IndexFunc(out, func(q verifier.Producer) bool { return q.Issuer == p.Issuer })
+		if i < 0 {
+			i, out = len(out), append(out, verifier.Producer{Issuer: p.Issuer})
+		}
+		out[i].Evidence = append(out[i].Evidence, verifier.TrustedKey{Public: public, Status: verifier.KeyActive})
+		for _, t := range p.Types {
+			if !slices.Contains(out[i].Types, t) {
+				out[i].Types = append(out[i].Types, t)
+			}
+		}
+	}
+	return out, nil
 }
 
 // anchor collects the keys of a domain.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -17,12 +18,17 @@ func (t *tool) logCommand() *cobra.Command {
 		Use:   "log DIR --trust TRUST",
 		Short: "Rehash a mirror of a log and check it against its checkpoint",
 		Long: `Rehashes every entry of a mirror made by "masctl log fetch", compares every tile, checks the root against the
-signed checkpoint, and computes every feed epoch again: a log that leaves an entry or a mission out of one shows here.`,
+signed checkpoint, and computes every feed epoch again: a log that leaves an entry or a mission out of one shows here.
+If the mirror has the policy documents, decides for every entry again whether the log had to take it, from the entries
+and these documents alone.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			trust, err := t.anchors()
 			if err != nil {
 				return err
+			}
+			if _, err := os.Stat(filepath.Join(args[0], "policy")); err != nil && !c.Flags().Changed("admission") {
+				opts.Admission = false
 			}
 			report, err := scanLog(args[0], trust, opts)
 			if err != nil {
@@ -33,6 +39,8 @@ signed checkpoint, and computes every feed epoch again: a log that leaves an ent
 	}
 	c.Flags().BoolVar(&opts.Epochs, "epochs", true, "also compute every feed epoch again from the entries")
 	c.Flags().BoolVar(&opts.Signatures, "signatures", true, "also verify the signature of every statement")
+	c.Flags().BoolVar(&opts.Admission, "admission", true,
+		"also decide the admission of every entry again (default: if the mirror has policy documents)")
 	return c
 }
 
@@ -68,6 +76,10 @@ func (t *tool) log(r *verifier.LogReport) error {
 		if r.Epochs > 0 {
 			t.line("computed", "%d feed epochs from the entries", r.Epochs)
 		}
+	}
+	if a := r.Admission; a != nil {
+		t.line("admission", "%d entries admitted, %d not admitted, %d undecided; policy %d, trust anchors %d in force",
+			a.Admitted, a.NotAdmitted, a.Undecided, a.Policy, a.Anchors)
 	}
 	t.findings(r.Findings)
 	t.claims(verifier.LogClaims())

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,35 +39,28 @@ func (b *bench) kid() []byte { return b.producer.KeyID() }
 func (b *bench) replay() (refused []uint64) {
 	b.t.Helper()
 	v := b.log.MustView(b.t)
-	var a *ledger.Admission
-	for index := range v.Head().Size {
-		e, err := v.Entry(index)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		s, err := ledger.ParseStatement(e.Statement)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		var body []byte
-		if ledger.PublicBody(s.ContentType) {
-			if body, err = v.Body(s.Digest); err != nil {
-				b.t.Fatal(err)
-			}
-		}
-		next := a
-		if index == 0 {
-			next, err = ledger.NewAdmission(e.Statement, body)
-		} else {
-			next, err = a.Next(s, body)
-		}
-		if err != nil {
-			refused = append(refused, index)
-			continue
-		}
-		a = next
+	r, err := registry.Replay(b.t.Context(), v)
+	if err != nil || r.Admitted+r.NotAdmitted != v.Head().Size || uint64(len(r.First)) != r.NotAdmitted {
+		b.t.Fatalf("%+v, %v", r, err)
 	}
-	return refused
+	return r.First
+}
+
+// A replay finds what a log took that it should have refused, under the policy that was in force there.
+func TestReplayFindsWhatWasNotAdmitted(t *testing.T) {
+	b := newBench(t, plain)
+	stranger, _ := ledgertest.NewProducer(t, pdpIssuer, decision)
+	b.log.MustCommit(t, ledger.Change{Entries: []ledger.Entry{
+		{Statement: b.statement(decision, "m1", "fine")},
+		{Statement: b.statement("application/mission-approval-record+json", "m1", "x")},
+		{Statement: b.signed(stranger, ledger.Claims{Issuer: pdpIssuer, Subject: b.keys.Subject(t, "m1"), ContentType: decision,
+			Digest: ledger.Hash{1}})},
+	}})
+	b.order(registry.Edit{Remove: [][]byte{b.kid()}})
+	b.log.MustCommit(t, ledger.Change{Entries: []ledger.Entry{{Statement: b.statement(decision, "m1", "late")}}})
+	if got := b.replay(); !slices.Equal(got, []uint64{2, 3, 5}) {
+		t.Errorf("%v", got)
+	}
 }
 
 // Two administrators change who may register; from the next entry on the change holds, after a restart, too.

@@ -365,6 +365,7 @@ func TestPromises(t *testing.T) {
 	if got.Outcome != registry.Promised || got.Err != nil || got.EntryID != ledger.HashLeaf(raw).String() {
 		t.Fatalf("%+v", got)
 	}
+	<-hold.Entered
 	if p, ok := b.Promise(got.EntryID); !ok || !p.Pending || p.Producer != "pdp" {
 		t.Errorf("%+v, %v", p, ok)
 	}

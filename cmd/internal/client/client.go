@@ -38,6 +38,7 @@ type Client struct {
 	ClientID string     // empty: requests carry no proof
 	Key      jws.Signer // the private key of ClientID
 	HTTP     *http.Client
+	Header   http.Header // sent with every request; may be nil
 }
 
 // New returns a Client for the MAS that serves issuer.
@@ -167,6 +168,9 @@ func (c *Client) Authorize(req *http.Request) error {
 }
 
 func (c *Client) do(req *http.Request) (*Response, error) {
+	for name, values := range c.Header {
+		req.Header[name] = values
+	}
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
 		return nil, err
@@ -190,11 +194,12 @@ func refusal(status int, body []byte) *Error {
 		Error  string `json:"error,omitempty"`
 		Code   string `json:"code,omitempty"`
 		Reason string `json:"error_reason,omitempty"`
+		Ours   string `json:"reason,omitempty"`
 		Denial string `json:"mission_denial_reason,omitempty"`
 	}
 	e := &Error{Status: status, Body: body}
 	if mission.DecodeOpen(body, &b) == nil {
-		e.Code, e.Reason = b.Error+b.Code, b.Reason+b.Denial
+		e.Code, e.Reason = b.Error+b.Code, b.Reason+b.Ours+b.Denial
 	}
 	return e
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/ledger/badgerstore"
 	"github.com/mission-authority/mas/ledger/epoch"
+	"github.com/mission-authority/mas/ledger/registry"
 	"github.com/mission-authority/mas/ledger/sequencer"
 	"github.com/mission-authority/mas/mission/authority"
 )
@@ -25,12 +26,15 @@ type Findings struct {
 	Store   *sequencer.Report // entries, tiles, rows, bodies and frames against each other
 	Derived authority.Report  // rows against the log and its evidence
 	Feeds   epoch.Report      // feed epochs and the pages of their map against the entries
-	Notes   []string          // damage that a start would heal or latch on
+	// Admission says which entries the registration policy in force at their place admits.
+	Admission registry.Report
+	Notes     []string // damage that a start would heal or latch on
 }
 
 // Clean reports whether nothing was found.
 func (f *Findings) Clean() bool {
-	return f.Store.Clean() && len(f.Derived.Differences) == 0 && len(f.Feeds.Findings) == 0 && len(f.Notes) == 0
+	return f.Store.Clean() && len(f.Derived.Differences) == 0 && len(f.Feeds.Findings) == 0 &&
+		f.Admission.NotAdmitted == 0 && len(f.Notes) == 0
 }
 
 // Fsck checks a store that is nobody else's. It reads every octet of the files, then opens the store, which recovers it
@@ -100,6 +104,12 @@ func (d *Domain) derive(ctx context.Context, store *badgerstore.Store, verifier 
 		return nil
 	}
 	defer view.Close()
+	if found.Admission, err = registry.Replay(ctx, view); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		found.Notes = append(found.Notes, "admission cannot be decided: "+err.Error())
+	}
 	if found.Derived, err = authority.Check(ctx, view, d.o.Config.Issuer); err != nil {
 		if ctx.Err() != nil {
 			return err
