@@ -71,8 +71,8 @@ func (g *governed) report(without ...ledger.Hash) *LogReport {
 	return VerifyLog(source(g.files), g.trust(), LogOptions{Signatures: true, Admission: true})
 }
 
-// From the entries and the policy documents alone an auditor derives again, for every entry, whether the log had to take
-// it, and finds each one that the log should have refused.
+// From the entries and the policy documents alone an auditor derives again, for every entry, whether the log had to
+// take it, and finds each one that the log should have refused.
 //
 // Audit rows: 42.
 func TestAdmissionIsDerivedAgain(t *testing.T) {

@@ -248,11 +248,10 @@ func checkCOSE(t *testing.T, d *domaintest.Domain) {
 	if err := resp.Decode(&feed); err != nil || len(feed.Items) != 1 {
 		t.Fatalf("feed: %v", err)
 	}
-	resp, err = auditor.Get(t.Context(), "/entries/"+feed.Items[0].EntryID+"/transparent")
+	own, err := auditor.Get(t.Context(), "/entries/"+feed.Items[0].EntryID+"/transparent")
 	if err != nil {
 		t.Fatal(err)
 	}
-	statement := resp.Body
 	keyFile := filepath.Join(t.TempDir(), "keys.json")
 	writeKeys(t, keyFile, d)
 	verify := func(statement []byte) (ok bool, registered string) {
@@ -270,21 +269,47 @@ func checkCOSE(t *testing.T, d *domaintest.Domain) {
 		}
 		return answer.OK, answer.Registered
 	}
-	ok, registered := verify(statement)
-	if !ok {
-		t.Fatal("the transparent statement was refused")
-	}
-	raw, _, err := ledger.DetachReceipts(statement)
-	if err != nil || hex.EncodeToString(raw) != registered {
-		t.Fatalf("the registered bytes differ: %v", err)
-	}
-	for _, at := range []int{len(statement) - 1, len(statement) / 2, len(statement) / 3, 40} {
-		flipped := append([]byte(nil), statement...)
-		flipped[at] ^= 1
-		if ok, _ := verify(flipped); ok {
-			t.Errorf("a statement with byte %d flipped was accepted", at)
+	for _, statement := range [][]byte{own.Body, registerOutside(t, d)} {
+		ok, registered := verify(statement)
+		if !ok {
+			t.Fatal("the transparent statement was refused")
+		}
+		raw, _, err := ledger.DetachReceipts(statement)
+		if err != nil || hex.EncodeToString(raw) != registered {
+			t.Fatalf("the registered bytes differ: %v", err)
+		}
+		for _, at := range []int{len(statement) - 1, len(statement) / 2, len(statement) / 3, 40} {
+			flipped := append([]byte(nil), statement...)
+			flipped[at] ^= 1
+			if ok, _ := verify(flipped); ok {
+				t.Errorf("a statement with byte %d flipped was accepted", at)
+			}
 		}
 	}
+}
+
+// registerOutside has the local producer register a statement by SCRAPI and returns it with its receipt.
+func registerOutside(t *testing.T, d *domaintest.Domain) []byte {
+	t.Helper()
+	key := d.Dev.Clients["producer"].Statement
+	signer, err := key.Signer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := ledger.SignStatement(t.Context(), ledger.Claims{Issuer: key.Issuer, Subject: d.Issuer + "/missions/msn_1",
+		ContentType: "application/mission-harness-evidence+json", Digest: ledger.HashLeaf([]byte("record"))}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.Client(t, "producer").PostRaw(t.Context(), "/entries", "application/cose", raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transparent, err := ledger.AttachReceipts(raw, got.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return transparent
 }
 
 // cosePackage returns a copy of the npm package with its dependencies, or skips.
@@ -319,9 +344,13 @@ func writeKeys(t *testing.T, path string, d *domaintest.Domain) {
 		Kid string `json:"kid"`
 		JWK jwk    `json:"jwk"`
 	}
+	producer, err := d.Dev.Clients["producer"].Statement.JWK.Private()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var all []key
-	for _, role := range []keys.Role{keys.Evidence, keys.Receipts} {
-		public := d.Keys.Key(role).Public().(*ecdsa.PublicKey)
+	for _, public := range []*ecdsa.PublicKey{d.Keys.Key(keys.Evidence).Public().(*ecdsa.PublicKey),
+		d.Keys.Key(keys.Receipts).Public().(*ecdsa.PublicKey), &producer.PublicKey} {
 		kid, err := ledger.KeyThumbprint(public)
 		if err != nil {
 			t.Fatal(err)
