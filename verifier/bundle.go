@@ -22,6 +22,7 @@ import (
 //	keys/trust.json                         what the exporter calls its keys: a hint, never an anchor
 //	manifest.json                           the table of contents (Manifest)
 //	proofs/consistency/<from>-<to>.json     ConsistencyProof, canonical JSON
+//	proofs/feeds.cbor                       what the feed epoch among the statements says about the feeds of the query
 //	records/<sha-256 of the body>.<ext>     evidence bodies as committed to
 //	statements/<index>-<entry id>.cose      transparent statements: signed statement with one receipt
 type Bundle struct {
@@ -34,6 +35,7 @@ type Bundle struct {
 	Entries    []BundleEntry
 	Records    []BundleRecord
 	Proofs     []ConsistencyProof
+	Feeds      []byte // ledger.MapProof for the subjects of the query, under the feed epoch among the entries; may be nil
 	Hint       []byte // trust document of the exporter; nil to leave it out
 	Gaps       []Gap
 	Erased     []Erasure
@@ -112,6 +114,7 @@ const (
 	roleCheckpoint = "checkpoint"
 	roleHint       = "trust_hint"
 	roleProof      = "consistency_proof"
+	roleFeeds      = "feed_proof"
 	roleRecord     = "record"
 	roleStatement  = "statement"
 )
@@ -122,6 +125,7 @@ const (
 	pathCheckpoint = "checkpoint.note"
 	pathHint       = "keys/trust.json"
 	pathManifest   = "manifest.json"
+	pathFeeds      = "proofs/feeds.cbor"
 	dirProofs      = "proofs/consistency/"
 	dirRecords     = "records/"
 	dirStatements  = "statements/"
@@ -150,6 +154,9 @@ func (b *Bundle) Marshal() ([]byte, error) {
 	add(pathCheckpoint, "text/plain", roleCheckpoint, b.Checkpoint)
 	if b.Hint != nil {
 		add(pathHint, "application/json", roleHint, b.Hint)
+	}
+	if b.Feeds != nil {
+		add(pathFeeds, "application/cbor", roleFeeds, b.Feeds)
 	}
 	for _, p := range b.Proofs {
 		data, err := mission.Marshal(p)
@@ -248,6 +255,7 @@ type contents struct {
 	manifest   *Manifest
 	checkpoint []byte
 	hint       []byte
+	feeds      []byte
 	statements []file
 	proofs     []file
 	records    map[ledger.Hash]file // by the digest that the path names
@@ -309,6 +317,8 @@ func (c *contents) take(info FileInfo, f file, fs *Findings) {
 		c.checkpoint = f.data
 	case info.Role == roleHint && f.path == pathHint:
 		c.hint = f.data
+	case info.Role == roleFeeds && f.path == pathFeeds:
+		c.feeds = f.data
 	case info.Role == roleReadme && f.path == pathReadme:
 	case info.Role == roleProof && strings.HasPrefix(f.path, dirProofs):
 		c.proofs = append(c.proofs, f)

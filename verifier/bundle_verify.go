@@ -220,8 +220,9 @@ func (c *bundleCheck) checkComplete() {
 		return
 	}
 	complete, scanned := true, c.opts.Mirror != nil
+	proof := c.openFeeds()
 	for _, subject := range subjects {
-		ok, byScan := c.checkFeed(subject)
+		ok, byScan := c.checkFeed(subject, proof)
 		complete = complete && ok
 		scanned = scanned && byScan
 	}
@@ -229,15 +230,19 @@ func (c *bundleCheck) checkComplete() {
 	if !complete || slices.ContainsFunc(c.All(), missing) {
 		return
 	}
-	c.Completeness, c.AsOf, c.By = Complete, c.head.Size, "log"
-	if scanned {
-		c.By = "scan"
+	switch {
+	case scanned:
+		c.Completeness, c.AsOf, c.By = Complete, c.head.Size, "scan"
+	case proof != nil:
+		c.Completeness, c.AsOf, c.By = Complete, c.Epoch.CoveredSize, "epoch"
+	default:
+		c.Completeness, c.AsOf, c.By = Complete, c.head.Size, "log"
 	}
 }
 
-// checkFeed holds the entries of one subject against what the receipts say about the feed and, if there is one, against
-// the mirror.
-func (c *bundleCheck) checkFeed(subject string) (complete, scanned bool) {
+// checkFeed holds the entries of one subject against what the receipts say about the feed, against the feed epoch, if
+// the bundle has a proof under it, and against the mirror, if there is one.
+func (c *bundleCheck) checkFeed(subject string, proof *ledger.MapProof) (complete, scanned bool) {
 	var have []*RecordReport
 	for _, r := range c.Records {
 		if r.proven && r.Subject == subject {
@@ -275,6 +280,9 @@ func (c *bundleCheck) checkFeed(subject string) (complete, scanned bool) {
 			c.Findings.add(Audit, "feed_gap", subject, "the feed has %d entries, the bundle has %d", *size, len(have))
 			return false, false
 		}
+	}
+	if proof != nil {
+		return c.checkCovered(subject, have, proof), false
 	}
 	if len(have) == 0 {
 		c.Findings.add(Audit, "feed_end_unproven", subject, "nothing shows that the feed is empty")

@@ -16,6 +16,8 @@ var (
 		"are that one party's word"}
 	notAttended = Claim{"dev-unattended", "an approval was authenticated with a key file: that a person was present is " +
 		"not claimed"}
+	notEntitled = Claim{"approver_entitlement", "the bundle does not have the principals that an approval cites: that " +
+		"its approver was entitled to it is not claimed"}
 	notSigned = Claim{"manifest_unsigned", "the manifest is the exporter's unsigned word: its time, its query and the " +
 		"reasons it gives for gaps"}
 )

@@ -37,6 +37,7 @@ type consent struct {
 		Method     string `json:"method"`
 		Attendance string `json:"attendance,omitempty"`
 	} `json:"authentication_context"`
+	PolicyVersion    mission.Digest  `json:"approval_policy_version,omitempty"` // digest of the principals in force
 	SubmissionDigest mission.Digest  `json:"submission_digest,omitempty"`
 	ApprovalEventID  mission.EventID `json:"approval_event_id"`
 	Envelope         struct {
@@ -132,6 +133,8 @@ func (c *bundleCheck) checkConsent(m *MissionReport, rec *mission.Record, s *sto
 		m.Findings.add(Integrity, "consent_mismatch", e.from.EntryID, "%s", err.Error())
 	}
 	c.checkSubmission(m, rec, e.value)
+	m.approved = s.approvals[0].from.position()
+	c.checkEntitled(m, rec, e.value)
 	for _, other := range s.consents[i+1:] {
 		if other.value.Decision == decisionApproved {
 			m.Findings.add(Integrity, "consent_twice", other.from.EntryID, "there are two consents to one approval")

@@ -37,6 +37,8 @@ type facts struct {
 	minted        []fact[*minted]
 	observed      []fact[*observed]
 	acknowledged  []fact[*acknowledged]
+	principals    []fact[*principalsChange]
+	epoch         *fact[*ledger.FeedEpoch] // the newest
 }
 
 // story returns what is known about a mission.
@@ -95,7 +97,9 @@ func (c *bundleCheck) reader(f *facts, contentType string) (func(*RecordReport) 
 	case mission.ContentSubmission:
 		return func(r *RecordReport) error { return c.readSubmission(f, r) }, true
 	case mission.ContentPrincipals:
-		return c.readPrincipals, true
+		return func(r *RecordReport) error { return c.readPrincipals(f, r) }, true
+	case ledger.ContentTypeFeedEpoch:
+		return func(r *RecordReport) error { return c.readEpoch(f, r) }, true
 	case mission.ContentAgreementEvent:
 		return func(r *RecordReport) error { return c.readAgreement(f, r) }, true
 	case evidence.ContentErasure:

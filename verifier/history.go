@@ -25,6 +25,9 @@ func (c *bundleCheck) checkHistories() {
 	if slices.ContainsFunc(c.Missions, func(m MissionReport) bool { return m.Approval == unattended }) {
 		c.NotClaimed = append(c.NotClaimed, notAttended)
 	}
+	if slices.ContainsFunc(c.Missions, func(m MissionReport) bool { return m.Approval != "" && !m.Entitled }) {
+		c.NotClaimed = append(c.NotClaimed, notEntitled)
+	}
 }
 
 // A story is what the bundle holds about one mission, in log order.

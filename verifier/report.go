@@ -25,7 +25,8 @@ type BundleReport struct {
 	Log          *HeadReport     `json:"log,omitempty"` // the verified head
 	Completeness Completeness    `json:"completeness"`
 	AsOf         uint64          `json:"as_of,omitempty"` // tree size, if complete
-	By           string          `json:"by,omitempty"`    // who vouches that no feed goes on: "scan" or "log"
+	By           string          `json:"by,omitempty"`    // what shows that no feed goes on: "scan", "epoch" or "log"
+	Epoch        *EpochReport    `json:"epoch,omitempty"` // the feed epoch of the bundle, if it has a proof under it
 	Records      []*RecordReport `json:"records"`         // in log order
 	Missions     []MissionReport `json:"missions,omitempty"`
 	Findings     Findings        `json:"findings"` // about the bundle as a whole
@@ -73,9 +74,12 @@ type MissionReport struct {
 	Client       string            `json:"client_id"`
 	Basis        string            `json:"approval_basis"`
 	Approval     string            `json:"approval_authentication,omitempty"` // how the approver authenticated
+	Entitled     bool              `json:"approver_entitled,omitempty"`       // by the principals that the approval cites
 	ApprovedHash Anchors           `json:"anchors"`
 	Upstream     string            `json:"upstream,omitempty"` // issuer and id of the foreign mission it follows
 	Findings     Findings          `json:"findings,omitempty"`
+
+	approved uint64 // index of the approval
 }
 
 // Anchors are the commitments of a mission under the names people use.

@@ -67,7 +67,7 @@ type principalsChange struct {
 }
 
 // readPrincipals checks that the digest that decisions cite is that of the document.
-func (c *bundleCheck) readPrincipals(r *RecordReport) error {
+func (c *bundleCheck) readPrincipals(f *facts, r *RecordReport) error {
 	if err := canonical(r.body); err != nil {
 		return err
 	}
@@ -78,7 +78,41 @@ func (c *bundleCheck) readPrincipals(r *RecordReport) error {
 	if mission.RawDigest(p.Document.Bytes()) != p.Digest {
 		return contentError("the digest is not that of the document")
 	}
-	return about(r, ledger.SubjectPrincipals, "")
+	if err := about(r, ledger.SubjectPrincipals, ""); err != nil {
+		return err
+	}
+	f.principals = append(f.principals, fact[*principalsChange]{r, &p})
+	return nil
+}
+
+// checkEntitled holds the approver against the principals that the decision cites: they must let exactly this person
+// decide for the subject. If the bundle does not have them, nothing is claimed.
+func (c *bundleCheck) checkEntitled(m *MissionReport, rec *mission.Record, e *consent) {
+	i := slices.IndexFunc(c.facts.principals, func(f fact[*principalsChange]) bool {
+		return f.value.Digest == e.PolicyVersion && f.from.position() < m.approved
+	})
+	if i < 0 {
+		return
+	}
+	p := c.facts.principals[i]
+	var list []struct {
+		Kind    string             `json:"kind"`
+		Roles   []string           `json:"roles"`
+		Subject *mission.Principal `json:"subject,omitempty"`
+	}
+	if err := mission.DecodeOpen(p.value.Document.Bytes(), &list); err != nil {
+		p.from.Findings.add(Integrity, "record_content", p.from.EntryID, "the principals cannot be read")
+		return
+	}
+	for _, one := range list {
+		if one.Kind == "human" && slices.Contains(one.Roles, "approver") && one.Subject != nil &&
+			*one.Subject == rec.Approver {
+			m.Entitled = true
+			return
+		}
+	}
+	m.Findings.add(Integrity, "approver_not_entitled", p.from.EntryID,
+		"the principals that the decision cites have no approver %.200q", rec.Approver.Sub)
 }
 
 // plainTypes are records whose canonical JSON says all there is: nothing else in a bundle follows from them.

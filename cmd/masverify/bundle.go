@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ func (t *tool) bundleCommand() *cobra.Command {
 		Short: "Check the evidence of a mission",
 		Long: `Checks every statement, receipt and record of a bundle, the history of the mission, and whether anything is missing.
 With --log, a mirror of the same log made by "masctl log fetch", the feeds are compared with what the log really holds;
-without it, the end of each feed is the log's signed word.`,
+without it, the feed epoch in the bundle shows what they hold up to its covered size.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			trust, err := t.anchors()
@@ -96,6 +97,9 @@ func (t *tool) bundleLines(r *verifier.BundleReport) {
 	switch r.Completeness {
 	case verifier.Complete:
 		by := "by the log's signed word"
+		if r.By == "epoch" {
+			by = fmt.Sprintf("by feed epoch %d", r.Epoch.Number)
+		}
 		if r.By == "scan" {
 			by = "by a scan of the log"
 		}
@@ -117,6 +121,9 @@ func (t *tool) mission(m verifier.MissionReport) {
 	}
 	if m.Approval != "" {
 		t.line("authenticated", "%s", m.Approval)
+	}
+	if m.Entitled {
+		t.line("entitled", "%s, by the principals that the approval cites", m.Approver.Sub)
 	}
 	if m.EndedAt != "" {
 		t.line("ended", "%s as %s", m.EndedAt, m.State)

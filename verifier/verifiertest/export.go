@@ -5,6 +5,7 @@ import (
 	"io/fs"
 
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/verifier"
 )
@@ -65,6 +66,10 @@ func (d *Domain) Export(id string, subjects []string) []byte {
 	var err error
 	b.Hint, err = d.Trust().Marshal()
 	d.must(err)
+	if _, err := epoch.Newest(v); err == nil {
+		b.Feeds, err = epoch.Map(v, d.Issuer).Prove(subjects...)
+		d.must(err)
+	}
 	for _, subject := range append([]string{d.Issuer + "/log"}, subjects...) {
 		feed := d.feed(v, subject)
 		for seq, index := range feed {

@@ -3,10 +3,13 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
 	"github.com/mission-authority/mas/verifier"
@@ -39,12 +42,15 @@ func (a *API) postBundle(c *call) (reply, error) {
 	if _, err := mission.ParseMissionID(q.Query.Mission); err != nil {
 		return reply{}, errNotFound
 	}
+	if err := a.config.Epochs.Cover(c.ctx); err != nil { // then the bundle is complete as of an older epoch
+		a.log.Warn("export without a new feed epoch", slog.Any("error", err))
+	}
 	v, err := a.view()
 	if err != nil {
 		return reply{}, err
 	}
 	defer v.Close()
-	b, err := a.newAssembly(v, q.Query.Mission, c)
+	b, err := a.newAssembly(v, q.Query.Mission)
 	if err != nil {
 		return reply{}, err
 	}
@@ -66,7 +72,8 @@ type assembly struct {
 	out    verifier.Bundle
 	octets int
 	has    map[uint64]bool
-	named  []feedName // feeds that bodies of the mission's feed name
+	named  []feedName              // feeds that bodies of the mission's feed name
+	cited  map[mission.Digest]bool // principals that decisions cite
 }
 
 // A feedName is a feed of this issuer.
@@ -75,14 +82,14 @@ type feedName struct {
 	id   string
 }
 
-func (a *API) newAssembly(v ledger.View, id string, c *call) (*assembly, error) {
+func (a *API) newAssembly(v ledger.View, id string) (*assembly, error) {
 	subject, err := ledger.MissionSubject(a.config.Issuer, id)
 	if err != nil {
 		return nil, errNotFound
 	}
 	head := v.Head()
-	return &assembly{api: a, view: v, has: make(map[uint64]bool), out: verifier.Bundle{
-		CreatedAt:  c.at,
+	return &assembly{api: a, view: v, has: make(map[uint64]bool), cited: make(map[mission.Digest]bool), out: verifier.Bundle{
+		CreatedAt:  head.At, // of the newest entry: the same query of the same size is the same bundle
 		Exporter:   a.config.Issuer,
 		Query:      verifier.Query{Mission: id, Subjects: []string{subject}},
 		Head:       ledger.Checkpoint{Origin: a.config.LogOrigin, Size: head.Size, Root: head.Root},
@@ -105,24 +112,69 @@ func (b *assembly) collect(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.genesis(ctx)
+	if err := b.principals(ctx); err != nil {
+		return err
+	}
+	if err := b.epoch(ctx); err != nil {
+		return err
+	}
+	return b.entry(ctx, 0, nil, nil) // the genesis
 }
 
-// genesis adds the first entry of the log.
-func (b *assembly) genesis(ctx context.Context) error {
-	e, err := b.view.Entry(0)
+// epoch adds the newest feed epoch and what it says about every feed of the query.
+func (b *assembly) epoch(ctx context.Context) error {
+	e, err := newestEpoch(b.view)
+	if errors.Is(err, errNoEpoch) {
+		return nil
+	}
 	if err != nil {
+		return err
+	}
+	if b.out.Feeds, err = epoch.Map(b.view, b.api.config.Issuer).Prove(b.out.Query.Subjects...); err != nil {
 		return logError(err)
 	}
-	s, err := ledger.ParseStatement(e.Statement)
-	if err != nil {
+	if _, err := ledger.OpenMapProof(b.out.Feeds, b.api.config.Issuer, e.MapRoot); err != nil {
+		return fmt.Errorf("own feed proof: %w", err)
+	}
+	return b.entry(ctx, e.Index, nil, nil)
+}
+
+// principals adds the versions of the principals that decisions cite: who was entitled to them.
+func (b *assembly) principals(ctx context.Context) error {
+	subject, err := ledger.Subject(b.api.config.Issuer, ledger.SubjectPrincipals, "")
+	if err != nil || len(b.cited) == 0 {
 		return err
 	}
-	seq, size, err := feedPosition(b.view, s.Subject, 0)
-	if err != nil {
-		return err
+	for index, err := range b.view.Feed(subject, -1) {
+		if err != nil {
+			return logError(err)
+		}
+		e, err := b.view.Entry(index)
+		if err != nil {
+			return logError(err)
+		}
+		s, err := ledger.ParseStatement(e.Statement)
+		if err != nil {
+			return err
+		}
+		body, err := b.view.Body(s.Digest)
+		if err != nil || s.ContentType != mission.ContentPrincipals {
+			continue // a body that is gone is not what a decision can be checked against
+		}
+		var version struct {
+			Digest mission.Digest `json:"digest"`
+		}
+		if err := mission.DecodeOpen(body, &version); err != nil {
+			return err
+		}
+		if !b.cited[version.Digest] {
+			continue
+		}
+		if err := b.entry(ctx, index, nil, nil); err != nil {
+			return err
+		}
 	}
-	return b.entry(ctx, 0, seq, size, nil)
+	return nil
 }
 
 // related adds a feed if it has entries.
@@ -153,12 +205,21 @@ func (b *assembly) names(contentType string, body []byte) error {
 			return err
 		}
 		b.named = append(b.named, feedName{ledger.SubjectApprovals, string(rec.ApprovalEventID)})
+		b.cited[mission.Digest(rec.PolicyVersion)] = true
 		if rec.Upstream != nil {
 			b.named = append(b.named, crossing(rec.Upstream.Issuer, rec.Upstream.Agreement.ID)...)
 		}
 		if rec.ApprovalBasis.Type == mission.BasisPolicyDrawdown { // the policy's version is its approval event
 			b.named = append(b.named, feedName{ledger.SubjectApprovals, rec.ApprovalBasis.Activation.Version})
 		}
+	case mission.ContentConsentEvidence:
+		var consent struct {
+			Policy mission.Digest `json:"approval_policy_version"`
+		}
+		if err := mission.DecodeOpen(body, &consent); err != nil {
+			return err
+		}
+		b.cited[consent.Policy] = true
 	case mission.ContentProjectionIssued:
 		var issued struct {
 			Peer      string               `json:"peer"`
@@ -190,16 +251,16 @@ func (b *assembly) feed(ctx context.Context, subject string, read func(contentTy
 		indexes = append(indexes, index)
 	}
 	for seq, index := range indexes {
-		if err := b.entry(ctx, index, uint64(seq), uint64(len(indexes)), read); err != nil {
+		if err := b.entry(ctx, index, &feedPlace{uint64(seq), uint64(len(indexes))}, read); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// entry adds an entry, number seq of the size entries of its feed, with its receipt and, unless it was erased or is
-// kept elsewhere, its body.
-func (b *assembly) entry(ctx context.Context, index, seq, size uint64, read func(string, []byte) error) error {
+// entry adds an entry with its receipt, which gives its place in its feed if there is one, and, unless it was erased or
+// is kept elsewhere, its body.
+func (b *assembly) entry(ctx context.Context, index uint64, place *feedPlace, read func(string, []byte) error) error {
 	if b.has[index] {
 		return nil
 	}
@@ -214,7 +275,7 @@ func (b *assembly) entry(ctx context.Context, index, seq, size uint64, read func
 	if err != nil {
 		return err
 	}
-	receipt, err := b.api.signReceipt(ctx, b.view, b.view.Head(), e, s, &feedPlace{seq, size})
+	receipt, err := b.api.signReceipt(ctx, b.view, b.view.Head(), e, s, place)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestBundleFollowsTheBorder(t *testing.T) {
 	if !slices.Equal(m.Query.Subjects, want) {
 		t.Errorf("feeds %v, want %v", m.Query.Subjects, want)
 	}
-	if m.Counts.Statements != 5 { // one, two, one, and the genesis
+	if m.Counts.Statements != 6 { // one, two, one, the feed epoch and the genesis
 		t.Errorf("%d statements", m.Counts.Statements)
 	}
 	again := w.expect(w.post("auditor", "/v1/bundles", mediaJSON, `{"query":{"mission":"`+string(id)+`"}}`), http.StatusOK)
