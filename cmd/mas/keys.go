@@ -10,8 +10,9 @@ import (
 )
 
 func newKeys() *cobra.Command {
-	cmd := &cobra.Command{Use: "keys", Short: "make and show the keys of a server"}
-	cmd.AddCommand(newKeysGenerate(), newKeysShow())
+	cmd := &cobra.Command{Use: "keys", Short: "make, show and change the keys of a server"}
+	cmd.AddCommand(newKeysGenerate(), newKeysShow(), newKeysStatus(), newKeysRotate(), newKeysRetire(), newKeysCompromise(),
+		newKeysLost())
 	return cmd
 }
 

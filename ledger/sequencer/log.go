@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ type Config struct {
 	Stops      ledger.Stops    // may be nil; the Log only hands it out
 	Origin     string          // name of the log, and of its checkpoint key
 	Checkpoint note.Signer     // signs the checkpoint of each group
+	Overlap    []note.Signer   // sign each checkpoint beside it while one key takes the place of another; may be empty
 	Verifiers  []note.Verifier // keys that a stored checkpoint may be signed with: the current one and retired ones
 	Genesis    *ledger.Entry   // entry 0; committed when the store is empty, else unused
 	Now        func() time.Time
@@ -47,7 +49,7 @@ type Log struct {
 	vault     ledger.Vault
 	stops     ledger.Stops
 	origin    string
-	signer    note.Signer
+	signers   []note.Signer // the checkpoint key first
 	verifiers []note.Verifier
 	now       func() time.Time
 	clock     clock
@@ -85,7 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		vault:     cfg.Vault,
 		stops:     cfg.Stops,
 		origin:    cfg.Origin,
-		signer:    cfg.Checkpoint,
+		signers:   append([]note.Signer{cfg.Checkpoint}, cfg.Overlap...),
 		verifiers: cfg.Verifiers,
 		now:       cfg.Now,
 		clock:     clock{now: cfg.Now, base: cfg.Now()},
@@ -127,12 +129,13 @@ func (c *Config) check() error {
 	case c.Store.Limits().Bytes <= ledger.BatchCost+checkpointMargin || c.Store.Limits().Entries < 1:
 		return errors.New("sequencer: the store's limits leave no room for a change")
 	}
-	for _, v := range c.Verifiers {
-		if v.Name() == c.Origin && v.KeyHash() == c.Checkpoint.KeyHash() {
-			return ledger.CheckOrigin(c.Origin)
+	for _, s := range append([]note.Signer{c.Checkpoint}, c.Overlap...) {
+		known := func(v note.Verifier) bool { return v.Name() == c.Origin && v.KeyHash() == s.KeyHash() }
+		if s.Name() != c.Origin || !slices.ContainsFunc(c.Verifiers, known) {
+			return errors.New("sequencer: no verifier for a checkpoint key")
 		}
 	}
-	return errors.New("sequencer: no verifier for the checkpoint key")
+	return ledger.CheckOrigin(c.Origin)
 }
 
 // commitGenesis writes entry 0 of an empty store.

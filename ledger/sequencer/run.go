@@ -130,7 +130,7 @@ func (l *Log) extend(g *group) (*published, []ledger.FullTile, error) {
 	next.head.Root = next.edge.Root()
 	var err error
 	next.checkpoint, err = ledger.SignCheckpoint(
-		ledger.Checkpoint{Origin: l.origin, Size: head.Size, Root: next.head.Root}, l.signer)
+		ledger.Checkpoint{Origin: l.origin, Size: head.Size, Root: next.head.Root}, l.signers...)
 	return next, tiles, err
 }
 

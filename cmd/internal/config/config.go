@@ -65,7 +65,9 @@ type Store struct {
 	Dir    string `koanf:"dir" validate:"required" path:"-"`
 }
 
-// Keys holds one reference for each key. No two roles share a key; a reference is a file path.
+// Keys holds one reference for each key. No two roles share a key. A reference is a file path,
+// hashivault://KEY?version=N, openbao://KEY?version=N or a pkcs11: URI. It names the first key of its role; the key ring
+// remembers what mas keys has made of it since.
 type Keys struct {
 	Checkpoint string `koanf:"checkpoint" validate:"required"` // Ed25519, signs checkpoints
 	Receipts   string `koanf:"receipts" validate:"required"`   // ES256, signs COSE receipts
@@ -74,8 +76,10 @@ type Keys struct {
 	Governance string `koanf:"governance" validate:"required"` // ES256, signs agreements
 	Witness    string `koanf:"witness"`                        // Ed25519, signs cosignatures; empty: nobody's witness
 	Root       string `koanf:"root" validate:"required"`       // 32 octets that seal the vault's record keys
-	// PassphraseFile holds the passphrase of the PEM files. serve requires it.
+	// PassphraseFile holds the passphrase of the PEM files; env:NAME and fd:N are other places. serve requires it.
 	PassphraseFile string `koanf:"passphrase_file" path:"-"`
+	Ring           string `koanf:"ring" path:"-"`                                 // file; default: keyring.json beside the store
+	AuditHorizon   int    `koanf:"audit_horizon_days" validate:"min=1,max=36500"` // how long retired keys are published
 }
 
 // Freshness bounds signed statements about the state of a mission, in seconds.
@@ -157,12 +161,13 @@ func LoadDev(dir string, s Sources) (*Config, error) {
 	c.Listen = "127.0.0.1:8420"
 	c.Store.Dir = filepath.Join(dir, "store")
 	c.Keys = Keys{
-		Checkpoint: filepath.Join(dir, "keys", "checkpoint.pem"),
-		Receipts:   filepath.Join(dir, "keys", "receipts.pem"),
-		Issuer:     filepath.Join(dir, "keys", "issuer.pem"),
-		Evidence:   filepath.Join(dir, "keys", "evidence.pem"),
-		Governance: filepath.Join(dir, "keys", "governance.pem"),
-		Root:       filepath.Join(dir, "keys", "root.key"),
+		AuditHorizon: c.Keys.AuditHorizon,
+		Checkpoint:   filepath.Join(dir, "keys", "checkpoint.pem"),
+		Receipts:     filepath.Join(dir, "keys", "receipts.pem"),
+		Issuer:       filepath.Join(dir, "keys", "issuer.pem"),
+		Evidence:     filepath.Join(dir, "keys", "evidence.pem"),
+		Governance:   filepath.Join(dir, "keys", "governance.pem"),
+		Root:         filepath.Join(dir, "keys", "root.key"),
 	}
 	if witness := filepath.Join(dir, "keys", "witness.pem"); exists(witness) || !exists(filepath.Join(dir, "keys")) {
 		c.Keys.Witness = witness // directories of earlier versions have none
@@ -186,6 +191,7 @@ func defaults() *Config {
 		Store:     Store{Engine: "badger"},
 		Freshness: Freshness{MaxStale: 60, StatusTTL: 45},
 		Log:       Log{Shard: "main"},
+		Keys:      Keys{AuditHorizon: 3650},
 		Limits:    Limits{Body: 64 << 10, Rate: 200, Statements: 1000, Registration: 10},
 		Telemetry: Telemetry{Level: "info", Format: "json"},
 	}
@@ -233,6 +239,9 @@ func (c *Config) load(s Sources) error {
 	}
 	if c.Issuer == "" && c.loopback {
 		c.Issuer = "http://" + c.Listen
+	}
+	if c.Keys.Ring == "" && c.Store.Dir != "" {
+		c.Keys.Ring = filepath.Join(filepath.Dir(c.Store.Dir), "keyring.json")
 	}
 	return c.check()
 }

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/mission-authority/mas/cmd/internal/config"
-	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/badgerstore"
 )
@@ -19,8 +18,8 @@ import (
 type Continuity struct {
 	Dir     string // of the store
 	Options badgerstore.Options
-	VKey    string // of the log's checkpoints
-	key     note.Verifier
+	VKey    string          // of the log's checkpoints
+	keys    []note.Verifier // every key that the log has had
 }
 
 // OpenContinuity reads the keys that the configuration names; it opens nothing else.
@@ -30,15 +29,15 @@ func OpenContinuity(c *config.Config) (*Continuity, error) {
 	if d.Keys, err = loadKeys(c); err != nil {
 		return nil, err
 	}
-	_, vkey, err := d.Keys.Key(keys.Checkpoint).Note(c.LogOrigin())
+	vkeys, err := d.Keys.LogKeys(c.LogOrigin())
 	if err != nil {
 		return nil, err
 	}
-	key, err := note.NewVerifier(vkey)
+	verifiers, err := d.Keys.LogVerifiers(c.LogOrigin())
 	if err != nil {
 		return nil, err
 	}
-	return &Continuity{Dir: c.Store.Dir, Options: d.storeOptions(), VKey: vkey, key: key}, nil
+	return &Continuity{Dir: c.Store.Dir, Options: d.storeOptions(), VKey: vkeys[0], keys: verifiers}, nil
 }
 
 // anchored are the options of the store with what the copy on another volume knows of the journal.
@@ -74,7 +73,7 @@ func (c *Continuity) signed(m *badgerstore.Manifest) error {
 	if m.Size == 0 {
 		return nil
 	}
-	head, err := ledger.OpenCheckpoint(m.Checkpoint, c.Options.Origin, c.key)
+	head, err := ledger.OpenCheckpoint(m.Checkpoint, c.Options.Origin, c.keys...)
 	if err != nil {
 		return fmt.Errorf("the checkpoint of the backup: %w", err)
 	}
@@ -89,7 +88,7 @@ func (c *Continuity) Head(path string) (h badgerstore.KnownHead, err error) {
 	if h.Note, err = os.ReadFile(path); err != nil {
 		return h, err
 	}
-	if h.Checkpoint, err = ledger.OpenCheckpoint(h.Note, c.Options.Origin, c.key); err != nil {
+	if h.Checkpoint, err = ledger.OpenCheckpoint(h.Note, c.Options.Origin, c.keys...); err != nil {
 		return h, fmt.Errorf("%s: %w", path, err)
 	}
 	return h, nil

@@ -14,9 +14,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mission-authority/mas/cmd/internal/config"
@@ -73,6 +73,9 @@ type Domain struct {
 	scrub    *badgerstore.Scrubber
 	copies   *copies
 
+	statusMu sync.Mutex
+	status   signedStatus // guarded by statusMu
+
 	upstream *peering.Client
 	ready    chan struct{}
 }
@@ -103,15 +106,19 @@ func (d *Domain) open(ctx context.Context) (err error) {
 // openLog opens store and log.
 func (d *Domain) openLog(ctx context.Context) error {
 	origin := d.o.Config.LogOrigin()
-	signer, vkey, err := d.Keys.Key(keys.Checkpoint).Note(origin)
+	signer, overlap, err := d.Keys.LogSigners(origin)
 	if err != nil {
 		return err
 	}
-	verifier, err := note.NewVerifier(vkey)
+	verifiers, err := d.Keys.LogVerifiers(origin)
 	if err != nil {
 		return err
 	}
-	d.VKey = vkey
+	vkeys, err := d.Keys.LogKeys(origin)
+	if err != nil {
+		return err
+	}
+	d.VKey = vkeys[0]
 	if err := d.openPast(ctx); err != nil {
 		return err
 	}
@@ -129,13 +136,16 @@ func (d *Domain) openLog(ctx context.Context) error {
 	}
 	d.Log, err = sequencer.Open(ctx, sequencer.Config{
 		Store: d.store, Vault: d.store.Vault(), Stops: d.store.Stops(), Origin: origin, Checkpoint: signer,
-		Verifiers: []note.Verifier{verifier}, Genesis: genesis, Now: d.o.Now, Log: d.o.Logger,
+		Overlap: overlap, Verifiers: verifiers, Genesis: genesis, Now: d.o.Now, Log: d.o.Logger,
 		Applied: d.measureCommits(),
 	})
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
-	return d.checkSuccession()
+	if err := d.checkSuccession(); err != nil {
+		return err
+	}
+	return d.keepRing()
 }
 
 // storeOptions are those of a production store, or small ones for development.
@@ -183,6 +193,9 @@ func (d *Domain) Run(ctx context.Context) (err error) {
 
 // serve runs everything above the log until ctx ends.
 func (d *Domain) serve(ctx context.Context) error {
+	if err := d.recordKeys(ctx); err != nil {
+		return err
+	}
 	if err := d.recover(ctx); err != nil {
 		return err
 	}
@@ -318,6 +331,10 @@ func loadKeys(c *config.Config) (*keys.Set, error) {
 		if refs.Passphrase, err = keys.ReadPassphrase(path); err != nil {
 			return nil, err
 		}
+	}
+	var err error
+	if refs.Ring, err = keys.ReadRing(c.Keys.Ring); err != nil {
+		return nil, err
 	}
 	return keys.Load(refs)
 }

@@ -45,11 +45,7 @@ func Fsck(ctx context.Context, c *config.Config) (found *Findings, err error) {
 	if d.Keys, err = loadKeys(c); err != nil {
 		return nil, err
 	}
-	_, vkey, err := d.Keys.Key(keys.Checkpoint).Note(c.LogOrigin())
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := note.NewVerifier(vkey)
+	verifiers, err := d.Keys.LogVerifiers(c.LogOrigin())
 	if err != nil {
 		return nil, err
 	}
@@ -75,24 +71,24 @@ func Fsck(ctx context.Context, c *config.Config) (found *Findings, err error) {
 	}
 	defer snapshot.Close()
 	found.Store, err = sequencer.Fsck(ctx, sequencer.FsckConfig{
-		Snapshot: snapshot, Head: store.Head(), Origin: c.LogOrigin(), Verifiers: []note.Verifier{verifier},
+		Snapshot: snapshot, Head: store.Head(), Origin: c.LogOrigin(), Verifiers: verifiers,
 		Frames: store.Frames(1), Vault: store.Vault(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return found, d.derive(ctx, store, verifier, found)
+	return found, d.derive(ctx, store, verifiers, found)
 }
 
 // derive compares the rows with what the log and its evidence imply.
-func (d *Domain) derive(ctx context.Context, store *badgerstore.Store, verifier note.Verifier, found *Findings) error {
+func (d *Domain) derive(ctx context.Context, store *badgerstore.Store, verifiers []note.Verifier, found *Findings) error {
 	signer, _, err := d.Keys.Key(keys.Checkpoint).Note(d.o.Config.LogOrigin())
 	if err != nil {
 		return err
 	}
 	log, err := sequencer.Open(ctx, sequencer.Config{
 		Store: store, Vault: store.Vault(), Stops: store.Stops(), Origin: d.o.Config.LogOrigin(), Checkpoint: signer,
-		Verifiers: []note.Verifier{verifier}, Now: d.storeOptions().Now,
+		Verifiers: verifiers, Now: d.storeOptions().Now,
 	})
 	if err != nil {
 		found.Notes = append(found.Notes, "the log does not open: "+err.Error())

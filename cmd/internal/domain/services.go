@@ -88,14 +88,18 @@ func (d *Domain) openServices() error {
 
 // published is what the metadata tells about keys and bounds.
 func (d *Domain) published(maxStale time.Duration) (p httpapi.Published, err error) {
-	p = httpapi.Published{Receipts: d.Keys.Key(keys.Receipts).PublicCOSE(), VKey: d.VKey, MaxStale: maxStale}
-	if p.Issuer, err = d.Keys.Key(keys.Issuer).PublicJWKS(); err != nil {
+	since := d.horizon()
+	p = httpapi.Published{VKey: d.VKey, MaxStale: maxStale, KeyStatus: d.keyStatus}
+	if p.Receipts, err = d.Keys.COSE(keys.Receipts, since); err != nil {
 		return p, err
 	}
-	if p.Governance, err = d.Keys.Key(keys.Governance).PublicJWKS(); err != nil {
+	if p.Issuer, err = d.Keys.JWKS(keys.Issuer, since); err != nil {
 		return p, err
 	}
-	p.Evidence, err = d.Keys.Key(keys.Evidence).StatementJWKS()
+	if p.Governance, err = d.Keys.JWKS(keys.Governance, since); err != nil {
+		return p, err
+	}
+	p.Evidence, err = d.Keys.StatementJWKS(keys.Evidence, since)
 	return p, err
 }
 

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/mission-authority/mas/cmd/internal/httpapi"
 	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/ledger"
@@ -68,23 +66,23 @@ func (d *Domain) openShard(ctx context.Context, dir, name string) (p *pastShard,
 		return nil, errors.New("it is the name of the running one")
 	}
 	origin := d.o.Config.ShardOrigin(name)
-	signer, vkey, err := d.Keys.Key(keys.Checkpoint).Note(origin)
+	signer, _, err := d.Keys.LogSigners(origin)
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := note.NewVerifier(vkey)
+	verifiers, err := d.Keys.LogVerifiers(origin)
 	if err != nil {
 		return nil, err
 	}
 	o := d.storeOptions()
 	o.Origin, o.Known = origin, badgerstore.Known{}
-	p = &pastShard{Past: httpapi.Past{Shard: name, VKey: vkey}}
+	p = &pastShard{Past: httpapi.Past{Shard: name}}
 	if p.store, err = badgerstore.Open(dir, o); err != nil {
 		return nil, err
 	}
 	p.log, err = sequencer.Open(ctx, sequencer.Config{
 		Store: p.store, Vault: p.store.Vault(), Stops: p.store.Stops(), Origin: origin, Checkpoint: signer,
-		Verifiers: []note.Verifier{verifier}, Now: d.o.Now, Log: d.o.Logger,
+		Verifiers: verifiers, Now: d.o.Now, Log: d.o.Logger,
 	})
 	if err != nil {
 		return p, err
@@ -98,7 +96,10 @@ func (d *Domain) openShard(ctx context.Context, dir, name string) (p *pastShard,
 	if p.genesis, err = readGenesis(v); err != nil {
 		return p, err
 	}
-	return p, p.readEnd(v, vkey)
+	if p.VKey, err = d.Keys.LogKeyOf(origin, v.Checkpoint()); err != nil {
+		return p, err
+	}
+	return p, p.readEnd(v, p.VKey)
 }
 
 func readGenesis(v ledger.View) (*ledger.Genesis, error) {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,6 +26,8 @@ type Published struct {
 	Receipts   ledger.KeySet // keys of COSE receipts
 	VKey       string        // signed-note verifier key of checkpoints
 	MaxStale   time.Duration
+	// KeyStatus returns the signed status of all keys as of now; nil: it is not served.
+	KeyStatus func(ctx context.Context) ([]byte, error)
 }
 
 // publishedKeys are the key documents, made once.

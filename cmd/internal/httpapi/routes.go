@@ -85,6 +85,7 @@ func (a *API) table() []route {
 	routes = append(routes, a.shardRoutes()...)
 	routes = append(routes, a.registrationRoutes()...)
 	routes = append(routes, a.feedRoutes()...)
+	routes = append(routes, a.keyStatusRoutes()...)
 	if a.config.ServeMetrics {
 		routes = append(routes, route{method: get, path: "/metrics", public: true, run: a.getMetrics})
 	}

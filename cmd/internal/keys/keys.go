@@ -72,6 +72,7 @@ type Set struct {
 	keys map[Role]*Key // that sign
 	next map[Role]*Key // that are published and, for checkpoints, sign beside the others
 	ring *Ring
+	open func(*Entry) (*Key, error)
 	root [RootSize]byte
 }
 
@@ -90,6 +91,13 @@ func (s *Set) Root() [RootSize]byte { return s.root }
 // Load reads every key and checks that the set can be used. Without a ring it makes the first one.
 func Load(refs Refs) (*Set, error) {
 	s := &Set{keys: make(map[Role]*Key), next: make(map[Role]*Key), ring: refs.Ring}
+	s.open = func(e *Entry) (*Key, error) {
+		ref := e.Ref
+		if ref == "" {
+			ref = refs.Signing[e.Role]
+		}
+		return openKey(e.Role, ref, refs.Passphrase, e.Public)
+	}
 	var err error
 	for _, role := range Roles() {
 		if role == Witness && refs.Signing[role] == "" && !s.ring.moved(role) {
@@ -115,23 +123,16 @@ func Load(refs Refs) (*Set, error) {
 
 // load opens the key of a role and the next one. The first key of a role is where the configuration says.
 func (s *Set) load(role Role, refs Refs) (err error) {
-	open := func(e *Entry) (*Key, error) {
-		ref := e.Ref
-		if ref == "" {
-			ref = refs.Signing[role]
-		}
-		return openKey(role, ref, refs.Passphrase, e.Public)
-	}
 	active := refs.Ring.find(role, Active)
 	if active == nil {
-		s.keys[role], err = open(&Entry{})
+		s.keys[role], err = s.open(&Entry{Role: role})
 		return err
 	}
-	if s.keys[role], err = open(active); err != nil {
+	if s.keys[role], err = s.open(active); err != nil {
 		return err
 	}
 	if next := refs.Ring.find(role, Next); next != nil {
-		if s.next[role], err = open(next); err != nil {
+		if s.next[role], err = s.open(next); err != nil {
 			return fmt.Errorf("next key: %w", err)
 		}
 	}

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -235,10 +236,11 @@ func TestRingAfterFaults(t *testing.T) {
 
 func TestReadRingRefuses(t *testing.T) {
 	dir := generate(t)
-	text, err := load(t, dir).Ring().marshal()
+	whole, err := load(t, dir).Ring().marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
+	text, _, _ := bytes.Cut(whole, []byte("\n"))
 	path := filepath.Join(dir, "ring.json")
 	if r, err := ReadRing(path); r != nil || err != nil {
 		t.Errorf("no file: %v, %v", r, err)
@@ -260,11 +262,18 @@ func TestReadRingRefuses(t *testing.T) {
 		if damaged == string(text) {
 			t.Fatalf("%s: nothing was damaged", name)
 		}
-		if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
+		if err := os.WriteFile(path, sealed([]byte(damaged)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := ReadRing(path); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+	for i := range whole { // no octet can be damaged unseen
+		flipped := bytes.Clone(whole)
+		flipped[i] ^= 4
+		if _, err := parseRing(flipped); err == nil {
+			t.Fatalf("octet %d was changed unseen", i)
 		}
 	}
 }
