@@ -66,8 +66,8 @@ type Store struct {
 }
 
 // Keys holds one reference for each key. No two roles share a key. A reference is a file path,
-// hashivault://KEY?version=N, openbao://KEY?version=N or a pkcs11: URI. It names the first key of its role; the key ring
-// remembers what mas keys has made of it since.
+// hashivault://KEY?version=N, openbao://KEY?version=N or a pkcs11: URI. It names the first key of its role; the key
+// ring remembers what mas keys has made of it since.
 type Keys struct {
 	Checkpoint string `koanf:"checkpoint" validate:"required"` // Ed25519, signs checkpoints
 	Receipts   string `koanf:"receipts" validate:"required"`   // ES256, signs COSE receipts
@@ -325,8 +325,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// validIssuer reports whether s is an issuer identifier: an https URL (http for a loopback address if allowed) of ASCII
-// characters without user, query, fragment, dot segments or a trailing slash.
+// validIssuer reports whether s is an issuer identifier: an https URL (http for a loopback address if allowed) of
+// ASCII characters without user, query, fragment, dot segments or a trailing slash.
 func validIssuer(s string, loopback bool) bool {
 	u, err := url.Parse(s)
 	if err != nil || len(s) > 512 || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery ||

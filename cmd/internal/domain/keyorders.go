@@ -135,8 +135,8 @@ func (o KeyOrder) Retire(role keys.Role) (*keys.Ring, error) {
 	return o.keep(ring.Retire(c, role))
 }
 
-// Compromise withdraws the key with this thumbprint; somebody else may have signed with it since boundary (zero: nobody
-// knows since when).
+// Compromise withdraws the key with this thumbprint; somebody else may have signed with it since boundary (zero:
+// nobody knows since when).
 func (o KeyOrder) Compromise(ctx context.Context, kid []byte, boundary time.Time) (*keys.Ring, error) {
 	c, err := o.change()
 	if err != nil {

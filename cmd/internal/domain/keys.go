@@ -31,8 +31,8 @@ func (d *Domain) horizon() int64 {
 }
 
 // recordKeys brings the log up to date with the key ring before anything else is signed: the keys that the log's
-// admission rests on, then every succession and key status that the log does not hold yet. It can be broken off anywhere
-// and done again. With a latch closed nothing is written, and nothing positive will be signed either.
+// admission rests on, then every succession and key status that the log does not hold yet. It can be broken off
+// anywhere and done again. With a latch closed nothing is written, and nothing positive will be signed either.
 func (d *Domain) recordKeys(ctx context.Context) error {
 	ring := d.Keys.Ring()
 	if h := d.Log.Health(); len(ring.Statements) == 0 || h.Integrity != nil || h.Write != nil {
@@ -86,8 +86,8 @@ func (d *Domain) holds(body []byte) (bool, error) {
 	}
 }
 
-// recordAnchors makes the keys of the ring those that the log's admission rests on. A new evidence key is admitted by a
-// statement under a key that was admitted before.
+// recordAnchors makes the keys of the ring those that the log's admission rests on. A new evidence key is admitted by
+// a statement under a key that was admitted before.
 func (d *Domain) recordAnchors(ctx context.Context) error {
 	origin, ring := d.o.Config.LogOrigin(), d.Keys.Ring()
 	want := ledger.TrustAnchors{Order: ledger.Order{OrderedBy: ring.OrderedBy}}

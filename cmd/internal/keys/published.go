@@ -116,8 +116,8 @@ func (s *Set) LogKeyOf(origin string, checkpoint []byte) (string, error) {
 	return "", fmt.Errorf("keys: no key of %s signed the checkpoint", origin)
 }
 
-// Signer opens the key of a role with this thumbprint, whatever has become of it. It is for the one statement that hands
-// the log over to another key; everything else is signed by Key.
+// Signer opens the key of a role with this thumbprint, whatever has become of it. It is for the one statement that
+// hands the log over to another key; everything else is signed by Key.
 func (s *Set) Signer(role Role, kid []byte) (ledger.Signer, error) {
 	for _, k := range []*Key{s.keys[role], s.next[role]} {
 		if k != nil && bytes.Equal(k.thumbprint, kid) {
