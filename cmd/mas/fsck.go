@@ -14,26 +14,32 @@ import (
 
 	"github.com/mission-authority/mas/cmd/internal/config"
 	"github.com/mission-authority/mas/cmd/internal/domain"
+	"github.com/mission-authority/mas/ledger/badgerstore"
 )
 
 func newFsck() *cobra.Command {
-	var dir, file string
+	var dir, file, salvage string
 	cmd := &cobra.Command{
-		Use: "fsck (--dir DIR | --config FILE)", Args: cobra.NoArgs,
+		Use: "fsck (--dir DIR | --config FILE) [--salvage DIR]", Args: cobra.NoArgs,
 		Short: "check the whole store of a stopped or running server against itself",
 		Long: "Copies the store (of a running server: its journals and keys as they are at one moment), opens the copy\n" +
 			"as a start would, rehashes every entry, opens every body, follows every frame of the journal, and derives all mission and agreement rows from the log and its evidence again. The\n" +
-			"original is only read. DIR is a directory of `mas dev`. Exit code 1 if anything is wrong.",
+			"original is only read. DIR is a directory of `mas dev`. Exit code 1 if anything is wrong. --salvage writes the\n" +
+			"beginning of the log that verifies to a new directory, for `mas restore --from`, and lists what is left.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := fsckConfig(dir, file)
 			if err != nil {
 				return err
+			}
+			if salvage != "" {
+				return salvageTo(cmd.Context(), cmd.OutOrStdout(), c, salvage)
 			}
 			return fsck(cmd.Context(), cmd.OutOrStdout(), c)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of a development server")
 	cmd.Flags().StringVar(&file, "config", "", "configuration file of a server")
+	cmd.Flags().StringVar(&salvage, "salvage", "", "new directory for what verifies")
 	cmd.MarkFlagsMutuallyExclusive("dir", "config")
 	cmd.MarkFlagsOneRequired("dir", "config")
 	return cmd
@@ -102,4 +108,24 @@ func fsck(ctx context.Context, out io.Writer, c *config.Config) (err error) {
 		fmt.Fprintf(out, "%s: %d\n", code, r.Counts[code])
 	}
 	return failure{1, errors.New("the store is damaged")}
+}
+
+// salvageTo writes what verifies of a damaged log to a new directory.
+func salvageTo(ctx context.Context, out io.Writer, c *config.Config, to string) error {
+	from, err := domain.OpenContinuity(c)
+	if err != nil {
+		return err
+	}
+	s, err := badgerstore.Salvage(ctx, from.Dir, to, from.Options)
+	if err != nil {
+		return continuityFailure(err)
+	}
+	fmt.Fprintf(out, "salvaged frames %d, stops %d, size %d, root %s\n", s.Frames, s.Stops, s.Head.Size, s.Head.Root)
+	for _, d := range s.Left {
+		fmt.Fprintf(out, "left %s: %s\n", d.Part, d.Detail)
+	}
+	if len(s.Left) > 0 {
+		return failure{1, errors.New("not everything verifies")}
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,7 +76,10 @@ func follow(t testing.TB, dir, to string, opt badgerstore.Options) error {
 }
 
 // TestBackupOfALiveStore takes a backup of a store while it is written to, and restores it: alone, and with what the
-// journal has beyond it, up to the last head that anyone has seen.
+// journal has beyond it, up to the last head that anyone has seen. The view that is built from the journal has the same
+// indexes, octet for octet.
+//
+// Audit rows: 86.
 func TestBackupOfALiveStore(t *testing.T) {
 	dir, opt := t.TempDir(), ofChain()
 	opt.SegmentSize = 1 << 20
@@ -120,6 +124,9 @@ func TestBackupOfALiveStore(t *testing.T) {
 	again := mustOpen(t, into, opt)
 	mustMatch(t, again)
 	openBodies(t, again)
+	if want, got := shown(t, s), shown(t, again); len(want) < 1000 || !maps.Equal(want, got) {
+		t.Errorf("the rebuilt view has %d keys, the original %d, and they differ", len(got), len(want))
+	}
 	if again.Head().Root != w.chain.Head.Root || again.Health() != (ledger.Health{}) || len(again.Stops().Pending()) != 1 {
 		t.Errorf("restored to %+v, %+v, %d stops", again.Head(), again.Health(), len(again.Stops().Pending()))
 	}
@@ -171,6 +178,26 @@ func TestBackupOfALiveStore(t *testing.T) {
 	if err != nil || r.Lost != 300 {
 		t.Errorf("without keys: %+v, %v", r, err)
 	}
+}
+
+// shown are all keys and values that a store shows, but for the head, which carries the epoch.
+func shown(t *testing.T, s *badgerstore.Store) map[string]string {
+	t.Helper()
+	snap, err := s.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	all := make(map[string]string)
+	for _, prefix := range []byte("edlftcrhb") {
+		for kv, err := range snap.Iterate([]byte{prefix}, nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[string(kv.Key)] = string(kv.Value)
+		}
+	}
+	return all
 }
 
 func otherRoot(h badgerstore.KnownHead) badgerstore.KnownHead { h.Root[0] ^= 1; return h }

@@ -142,6 +142,8 @@ func TestFork(t *testing.T) {
 }
 
 // TestCorruptJournal damages an acknowledged frame: the tail is judged at the start, and the view below serves.
+//
+// Audit rows: 82.
 func TestCorruptJournal(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, small())

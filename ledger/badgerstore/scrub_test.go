@@ -1,6 +1,7 @@
 package badgerstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -89,5 +90,53 @@ func flipBit(t *testing.T, path string, at int64) {
 	b[0] ^= 0x10
 	if _, err := f.WriteAt(b, at); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSalvage takes the whole beginning of a damaged journal out into a new directory, from which a closed log is made
+// that says what is gone. The damaged store stays as it is.
+func TestSalvage(t *testing.T) {
+	dir, opt := t.TempDir(), ofChain()
+	opt.SegmentSize = 1 << 20
+	s := mustOpen(t, dir, opt)
+	w := newWriter(t, s)
+	w.write(s, 50)
+	early := w.head(t)
+	w.write(s, 250)
+	mustClose(t, s)
+	segments := files(t, filepath.Join(dir, "journal"), ".seg")
+	flipBit(t, segments[0], 400_000)
+	before := map[string][]byte{}
+	for _, path := range files(t, dir, "") {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[path] = data
+	}
+	to := filepath.Join(t.TempDir(), "salvaged")
+	out, err := badgerstore.Salvage(t.Context(), dir, to, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Frames < 50 || out.Frames >= 300 || len(out.Left) != 1 || out.Left[0].Part != "journal" {
+		t.Fatalf("%+v", out)
+	}
+	for path, data := range before {
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, data) {
+			t.Errorf("%s was changed: %v", path, err)
+		}
+	}
+	into := filepath.Join(t.TempDir(), "store")
+	r, err := badgerstore.Restore(t.Context(), opt, badgerstore.RestoreOptions{
+		From: to, Into: into, Keys: dir, LogKey: w.chain.Keys.VKey,
+		Heads: []badgerstore.KnownHead{early, w.head(t)},
+	})
+	if err != nil || r.Closed == nil || r.Frames != out.Frames || r.Head.Root != out.Head.Root {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	mustMatch(t, mustOpen(t, into, opt))
+	if _, err := badgerstore.Salvage(t.Context(), dir, into, opt); err == nil {
+		t.Error("salvaged into a directory that is in use")
 	}
 }

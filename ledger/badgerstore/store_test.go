@@ -21,6 +21,9 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// TestTwoOpeners: a directory has one owner; whoever else opens it is refused.
+//
+// Audit rows: 73.
 func TestTwoOpeners(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, small())

@@ -48,6 +48,8 @@ var (
 	ErrCorrupt = errors.New("journal: corrupt")
 	// ErrRollback: the journal ends before a frame that was applied.
 	ErrRollback = errors.New("journal: older than what was applied")
+	// ErrFormat: a segment was written by a later version of this program. Nothing was changed.
+	ErrFormat = errors.New("journal: unknown format")
 	// ErrIdentity: the segments belong to another log.
 	ErrIdentity = errors.New("journal: belongs to another log")
 )

@@ -175,7 +175,9 @@ func (r *segmentReader) start(seg segment) error {
 	if _, err := io.ReadFull(r, sector); err != nil {
 		return &CorruptError{Segment: seg.name(), LastGood: seg.first - 1, Reason: "segment header: " + err.Error()}
 	}
-	if r.head, err = parseHeader(sector); err != nil {
+	if r.head, err = parseHeader(sector); errors.Is(err, ErrFormat) {
+		return fmt.Errorf("segment %s: %w", seg.name(), err)
+	} else if err != nil {
 		return &CorruptError{Segment: seg.name(), LastGood: seg.first - 1, Reason: err.Error()}
 	}
 	return nil

@@ -60,12 +60,15 @@ func parseHeader(sector []byte) (header, error) {
 	if len(sector) != sectorSize || [8]byte(sector) != headerMagic {
 		return header{}, errors.New("not a journal segment")
 	}
-	if v := binary.BigEndian.Uint32(sector[8:]); v != formatVersion {
-		return header{}, fmt.Errorf("journal format %d is unknown, this program knows %d", v, formatVersion)
-	}
-	if crc32.Checksum(sector[:headerUsed-4], castagnoli) != binary.BigEndian.Uint32(sector[headerUsed-4:]) ||
-		!isZero(sector[headerUsed:]) {
+	// Later formats keep magic, format and checksum where they are: another format is told from damage by that.
+	if crc32.Checksum(sector[:headerUsed-4], castagnoli) != binary.BigEndian.Uint32(sector[headerUsed-4:]) {
 		return header{}, errors.New("checksum of the segment header fails")
+	}
+	if v := binary.BigEndian.Uint32(sector[8:]); v != formatVersion {
+		return header{}, fmt.Errorf("%w: journal format %d, this program knows %d", ErrFormat, v, formatVersion)
+	}
+	if !isZero(sector[headerUsed:]) {
+		return header{}, errors.New("the segment header is longer than it may be")
 	}
 	h := header{
 		size:      int64(binary.BigEndian.Uint64(sector[12:])),

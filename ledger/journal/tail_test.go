@@ -48,6 +48,8 @@ func reopen(seg []byte, applied uint64) (*journal.Journal, *journaltest.Disk, er
 
 // TestTornTail is the matrix of the torn-tail rule: every subset of the sectors of the last frame never written, with
 // and without the frame known as applied, with and without something behind it.
+//
+// Audit rows: 82.
 func TestTornTail(t *testing.T) {
 	seg, off := torn(t)
 	const sectors = 6

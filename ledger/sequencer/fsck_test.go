@@ -106,6 +106,8 @@ func TestFsckClean(t *testing.T) {
 
 // TestFsckFinds: each kind of damage is found under its code, with the commit point at hand and, where that is
 // possible, without it.
+//
+// Audit rows: 84.
 func TestFsckFinds(t *testing.T) {
 	b := checked(t)
 	whole := b.memory
