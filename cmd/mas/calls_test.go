@@ -42,7 +42,7 @@ var callFaults = []callFault{
 // closes the write latch, which the server says when asked whether it is ready and when it is told to stop. Every start
 // afterwards is clean.
 //
-// Audit rows: 67, 68.
+// Audit rows: 68.
 func TestFailingCalls(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {

@@ -24,6 +24,8 @@ import (
 
 // TestRollback puts parts of a store back to what they were before a mission was revoked. What the store itself can
 // know is healed or latched; what it cannot, the whole directory put back, an outsider sees who kept a later head.
+//
+// Audit rows: 80.
 func TestRollback(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		name := "after an orderly stop"

@@ -157,6 +157,8 @@ func TestFlippedBits(t *testing.T) {
 
 // TestDamageInSealedSegments flips bits in segments that Open does not read whole: Verify finds each, raw or
 // compressed.
+//
+// Audit rows: 82.
 func TestDamageInSealedSegments(t *testing.T) {
 	disk := journaltest.NewDisk()
 	j := mustOpen(t, options(disk))

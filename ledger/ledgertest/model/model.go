@@ -55,7 +55,7 @@ func (h History) String() string {
 type Disk struct {
 	Journal History // as the system shows it
 	Synced  uint8   // frames of the journal that a loss of power leaves
-	View    History // the queryable store, never synced
+	View    History // the queryable store, never synced, and behind the journal by what readers find in memory
 }
 
 // Phase is how far the change that is being committed has come.
@@ -67,7 +67,6 @@ const (
 	Signed        // the tree is extended in memory and its head signed; nobody has seen it
 	Written       // the frame is in the system's caches
 	Synced        // the frame is on the disk
-	Viewed        // the view shows it
 )
 
 // A State is everything at one moment.
@@ -160,6 +159,7 @@ func (b *Bounds) Steps(s State) []Step {
 	}
 	if s.Up {
 		b.commit(s, add)
+		b.catchUp(s, add)
 		b.ask(s, add)
 	} else {
 		add(b.recover(s), "recover")
@@ -207,9 +207,6 @@ func (b *Bounds) commit(s State, add func(State, string, ...any)) {
 		}
 		add(s, "sync fails")
 	case Synced:
-		s.Disk.View, s.Phase = next, Viewed
-		add(s, "view %d", s.Doing)
-	case Viewed:
 		if b.FailClosed && s.Cosigned[next.Len()] != next {
 			return
 		}
@@ -219,6 +216,18 @@ func (b *Bounds) commit(s State, add func(State, string, ...any)) {
 		done := s.Doing
 		s.Doing, s.Phase = 0, Idle
 		add(s, "publish %d", done)
+	}
+}
+
+// catchUp brings the view closer to what is durable.
+func (b *Bounds) catchUp(s State, add func(State, string, ...any)) {
+	durable := s.Mem
+	if s.Phase == Synced {
+		durable = s.Mem.Append(s.Doing)
+	}
+	if !s.Integrity && s.Disk.View.Len() < durable.Len() {
+		s.Disk.View = durable.Prefix(s.Disk.View.Len() + 1)
+		add(s, "view %s", s.Disk.View)
 	}
 }
 
@@ -243,7 +252,7 @@ func (b *Bounds) ask(s State, add func(State, string, ...any)) {
 	head := s.Published
 	if b.FailClosed {
 		head = s.Mem
-		if s.Phase == Viewed {
+		if s.Phase == Synced {
 			head = s.Mem.Append(s.Doing)
 		}
 	}
@@ -258,7 +267,7 @@ func (b *Bounds) ask(s State, add func(State, string, ...any)) {
 		if b.Bug != WitnessForgets {
 			s.Witness = head
 		}
-		if b.FailClosed && s.Phase != Viewed {
+		if b.FailClosed && s.Phase != Synced {
 			s.publish(head)
 		}
 		add(s, "cosign %s", head)

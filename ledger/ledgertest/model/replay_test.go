@@ -17,7 +17,7 @@ import (
 // over a store that fails as the model says: after each start and each commit both agree about what is published, what
 // was acknowledged, and whether the write latch is closed.
 func TestReplay(t *testing.T) {
-	most := 120
+	most := 60
 	if os.Getenv("SOAK") != "" {
 		most = 5000
 	}
