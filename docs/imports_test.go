@@ -95,7 +95,7 @@ var imports = []importRule{
 		never: append([]string{"./mission/authority", gin}, engines...)},
 	{pkg: "cmd/internal/httpapi",
 		ours: []string{"mission", "mission/jws", "mission/authority", "mission/custody", "mission/evidence", "ledger",
-			"ledger/epoch", "ledger/registry", "federation", "federation/peering", "schemas", "verifier",
+			"ledger/epoch", "ledger/registry", "ledger/witness", "federation", "federation/peering", "schemas", "verifier",
 			"cmd/internal/config",
 			"cmd/internal/telemetry"},
 		third: []string{gin, validate, gojose, xrate},

@@ -74,6 +74,7 @@ type Config struct {
 type Publisher struct {
 	c       Config
 	client  *http.Client
+	opened  time.Time
 	members []*member
 	journal *journal
 
@@ -93,6 +94,9 @@ type Cosigned struct {
 	Note  []byte
 	since time.Time // of its publication by this process; zero before
 }
+
+// Covers reports whether the head has the first size entries; nil has none.
+func (c *Cosigned) Covers(size uint64) bool { return c != nil && c.Size >= size }
 
 // stepCosignature registers the journal's durable step.
 var stepCosignature = durable.Register("witness.cosignature", "a head of this log and its cosignatures are kept")
@@ -123,6 +127,7 @@ func Open(c Config) (*Publisher, error) {
 	}
 	p := &Publisher{c: c, client: newHTTPClient(c.Timeout), changed: make(chan struct{}), wake: make(chan struct{}, 1),
 		claims: map[int]uint64{}}
+	p.opened = c.Now()
 	if c.Policy == nil {
 		return p, nil
 	}
@@ -247,17 +252,25 @@ func (p *Publisher) Published(size uint64) bool {
 	if !p.c.FailClosed {
 		return true
 	}
-	c := p.current.Load()
-	return c != nil && c.Size >= size
+	return p.current.Load().Covers(size)
 }
 
 // Await implements ledger.Heads.
 func (p *Publisher) Await(ctx context.Context, size uint64) error {
+	return p.await(ctx, func() bool { return p.Published(size) })
+}
+
+// AwaitWitnessed returns nil once a head of at least this size is witnessed, or the error of ctx.
+func (p *Publisher) AwaitWitnessed(ctx context.Context, size uint64) error {
+	return p.await(ctx, func() bool { return p.current.Load().Covers(size) })
+}
+
+func (p *Publisher) await(ctx context.Context, done func() bool) error {
 	for {
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
-		if p.Published(size) {
+		if done() {
 			return nil
 		}
 		select {
@@ -270,6 +283,61 @@ func (p *Publisher) Await(ctx context.Context, size uint64) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// A State says how far a log is published and witnessed.
+type State struct {
+	FailClosed bool
+	Durable    uint64
+	Published  uint64
+	Witnessed  uint64
+	At         time.Time // when a quorum had cosigned the witnessed head
+	Ahead      string    // a witness that says it has seen more than there is
+	Stalled    bool      // nothing newer has been witnessed for a while, although there is
+}
+
+// Policy names the publishing policy.
+func (s State) Policy() string {
+	if s.FailClosed {
+		return "fail_closed"
+	}
+	return "fail_open"
+}
+
+// stalled is how long a head may wait for its quorum before it is told.
+const stalled = 30 * time.Second
+
+// State looks at the heads.
+func (p *Publisher) State() (State, error) {
+	v, err := p.c.Log.View()
+	if err != nil {
+		return State{}, err
+	}
+	defer v.Close()
+	s := State{FailClosed: p.c.FailClosed, Durable: v.Head().Size, Ahead: p.Ahead()}
+	since := p.opened
+	if c := p.current.Load(); c != nil {
+		s.Witnessed, s.At = c.Size, c.At
+		if c.since.After(since) {
+			since = c.since
+		}
+	}
+	if s.Published = s.Durable; p.c.FailClosed {
+		s.Published = min(s.Witnessed, s.Durable)
+	}
+	s.Stalled = p.c.Policy != nil && s.Witnessed < s.Durable && p.c.Now().Sub(since) > max(stalled, 3*p.c.Interval)
+	return s, nil
+}
+
+// FailClosed reports the publishing policy.
+func (p *Publisher) FailClosed() bool { return p.c.FailClosed }
+
+// Witnesses lists the witnesses of the policy.
+func (p *Publisher) Witnesses() []ledger.PolicyWitness {
+	if p.c.Policy == nil {
+		return nil
+	}
+	return p.c.Policy.Witnesses
 }
 
 // Current is the newest head with a quorum, nil if there is none.

@@ -72,6 +72,17 @@ func TestGoldenWitness(t *testing.T) {
 	expect(t, "again", s.Add([]byte(g.Request)), http.StatusConflict, 4)
 }
 
+// flipped signs with the right name and key hash, and one bit wrong.
+type flipped struct{ note.Signer }
+
+func (f flipped) Sign(message []byte) ([]byte, error) {
+	sig, err := f.Signer.Sign(message)
+	if err == nil {
+		sig[0] ^= 1
+	}
+	return sig, err
+}
+
 // TestStatusCodes: every answer of the specification.
 //
 // Audit rows: 91, 94.
@@ -95,9 +106,15 @@ func TestStatusCodes(t *testing.T) {
 		"\n"+string(h.checkpoints[5]))), http.StatusBadRequest)
 	expect(t, "unknown origin", s.Add(stranger.request(t, 0, 2)), http.StatusNotFound)
 	expect(t, "another key of that name", s.Add(impostor.request(t, 0, 5)), http.StatusForbidden)
-	damaged := bytes.Clone(h.request(t, 0, 5))
-	damaged[len(damaged)-4] ^= 1
-	expect(t, "a wrong signature by the known key", s.Add(damaged), http.StatusForbidden)
+	five, err := ledger.UnverifiedCheckpoint(h.checkpoints[5])
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := note.Sign(&note.Note{Text: five.Text()}, flipped{keys.Checkpoint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "a wrong signature by the known key", s.Add(append([]byte("old 0\n\n"), damaged...)), http.StatusForbidden)
 	expect(t, "old size before the first", s.Add(h.request(t, 3, 5)), http.StatusConflict, 0)
 	zero := ledger.Checkpoint{Origin: origin, Root: ledger.Hash{1}}
 	text, err := note.Sign(&note.Note{Text: zero.Text()}, keys.Checkpoint)

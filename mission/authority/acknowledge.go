@@ -44,6 +44,9 @@ func (a *Authority) acknowledge(ctx context.Context, p *peer, id mission.ID) err
 	if err != nil {
 		return err
 	}
+	if err := a.awaitPublished(ctx); err != nil { // the receipt says that the mission was minted
+		return err
+	}
 	entry, err := a.handOver(ctx, p, id, federation.EventMinted, compact)
 	if r, ok := errors.AsType[*federation.PeerRefusal](err); ok && r.ErrorBody.Error == federation.CodeLimit {
 		a.logger.WarnContext(ctx, "the origin allows no further local mission", "mission", string(id), "peer", p.Peer.Issuer)
@@ -183,6 +186,10 @@ func (a *Authority) newReceipt(r *reading, p *peer, id mission.ID, event string)
 	if err != nil {
 		return nil, unavailable("reading an entry", err)
 	}
+	checkpoint, err := a.publishedCheckpoint()
+	if err != nil {
+		return nil, err
+	}
 	digest, err := federation.EntriesDigest(a.issuer, h.rec.AuthoritySet)
 	if err != nil {
 		return nil, fmt.Errorf("authority: derivation receipt: %w", err)
@@ -192,6 +199,6 @@ func (a *Authority) newReceipt(r *reading, p *peer, id mission.ID, event string)
 		Upstream:        mission.Reference{ID: c.Upstream, Issuer: p.Peer.Issuer},
 		UpstreamVersion: seen.Version, ProjectionJTI: c.ProjectionJTI, LocalRef: c.LocalRef,
 		LocalEntry: ledger.EntryID(ledger.HashLeaf(entry.Statement)), EntriesDigest: digest, UpstreamEntries: c.Charged,
-		ExpiresAt: h.rec.ExpiresAt, Agreement: c.Agreement, Checkpoint: string(r.Checkpoint()),
+		ExpiresAt: h.rec.ExpiresAt, Agreement: c.Agreement, Checkpoint: checkpoint,
 	}, nil
 }

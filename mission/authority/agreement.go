@@ -267,7 +267,10 @@ func (a *Authority) agreed(r *reading, p *peer) (ledger.Precondition, error) {
 
 // ownEvents is the exchange that shows this side's events with their proofs.
 func (a *Authority) ownEvents(ctx context.Context, p *peer) ([]byte, error) {
-	r, err := a.read()
+	if err := a.awaitPublished(ctx); err != nil {
+		return nil, err
+	}
+	r, err := a.readPublished()
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Issuer     string        // issuer identifier: `iss` of everything signed
 	Log        ledger.Log    // where every step is committed
+	Heads      ledger.Heads  // how far it is published; nil: what is durable is
 	Status     jws.Signer    // issuer key: status, consent evidence and every other JWS of the issuer
 	Evidence   ledger.Signer // evidence key: Signed Statements
 	Governance jws.Signer    // governance key: agreements
@@ -29,6 +30,7 @@ type Config struct {
 	StatusTTL          time.Duration // life of a status response; 45 s, never more than MaxStale
 	SubmissionLifetime time.Duration // how long a submission waits for its approver; 24 h, at most 30 days
 	MaxLifetime        time.Duration // longest mission; 90 days
+	PublishWait        time.Duration // how long what grants waits for its publication; 5 s
 
 	// Attended demands that a person who decides has logged in. There is no login yet: an attended authority refuses
 	// every decision with no_person_authentication. Unattended (dev and demo), an approver may authenticate with a key
@@ -49,6 +51,7 @@ type Authority struct {
 	issuer     string
 	base       string // issuer without one trailing slash: prefix of statement subjects
 	log        ledger.Log
+	heads      ledger.Heads
 	status     jws.Signer
 	evidence   ledger.Signer
 	governance jws.Signer
@@ -57,6 +60,7 @@ type Authority struct {
 
 	maxStale, statusTTL             time.Duration
 	submissionLifetime, maxLifetime time.Duration
+	publishWait                     time.Duration
 	attended                        bool
 
 	clock      *clock
@@ -94,6 +98,7 @@ func New(c Config) (*Authority, error) {
 		issuer:             c.Issuer,
 		base:               strings.TrimSuffix(c.Issuer, "/"),
 		log:                c.Log,
+		heads:              c.Heads,
 		status:             c.Status,
 		evidence:           c.Evidence,
 		governance:         c.Governance,
@@ -103,6 +108,7 @@ func New(c Config) (*Authority, error) {
 		statusTTL:          orDefault(c.StatusTTL, 45*time.Second),
 		submissionLifetime: orDefault(c.SubmissionLifetime, 24*time.Hour),
 		maxLifetime:        orDefault(c.MaxLifetime, 90*24*time.Hour),
+		publishWait:        orDefault(c.PublishWait, 5*time.Second),
 		attended:           c.Attended,
 		upstream:           c.Upstream,
 		receipts:           c.Receipts,
@@ -118,6 +124,9 @@ func New(c Config) (*Authority, error) {
 	var err error
 	if a.peers, err = newPeers(c.Issuer, c.Peers); err != nil {
 		return nil, err
+	}
+	if a.heads == nil {
+		a.heads = ledger.DurableHeads(a.log)
 	}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
@@ -161,12 +170,14 @@ func (a *Authority) read() (*reading, error) {
 }
 
 // open is read during the start.
-func (a *Authority) open() (*reading, error) {
+func (a *Authority) open() (*reading, error) { return a.openOn(a.log.View) }
+
+func (a *Authority) openOn(view func() (ledger.View, error)) (*reading, error) {
 	health := a.log.Health()
 	if l := health.Integrity; l != nil {
 		return nil, errUnavailable.because("integrity").wrap(fmt.Errorf("integrity latch: %s", l.Code))
 	}
-	v, err := a.log.View()
+	v, err := view()
 	if err != nil {
 		return nil, unavailable("opening a view", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mission-authority/mas/federation"
 	"github.com/mission-authority/mas/ledger"
@@ -15,6 +16,7 @@ const (
 	occasionAgreement = "agreement"
 	occasionMint      = "mint"
 	occasionRevoke    = "revoke"
+	occasionWitness   = "witness"
 )
 
 // checkpointEvidence is the evidence body of a peer's checkpoint: the head that the peer showed, and whether it was
@@ -84,16 +86,16 @@ func (a *Authority) sight(ctx context.Context, p *peer, occasion string, text []
 	if s.before.Forked {
 		return nil, errForked
 	}
-	at := a.clock.now()
-	s.evidence = &checkpointEvidence{
-		Issuer: p.Peer.Issuer, Occasion: occasion, Origin: now.Origin, Genesis: p.Peer.Log.Genesis, Size: now.Size, Root: now.Root.String(),
-		Checkpoint: string(text), SeenAt: mission.FormatTime(at), Salt: mission.NewSalt(),
-	}
+	s.evidence = newSighting(p, occasion, now, text, a.clock.now())
 	if s.before.Size == 0 {
 		return s, nil
 	}
 	s.evidence.Previous = s.before.Checkpoint
-	if err := a.continues(ctx, p, s, now); err != nil {
+	known, err := p.OpenCheckpoint([]byte(s.before.Checkpoint))
+	if err != nil {
+		return nil, unavailable("reading a head", errors.Join(ledger.ErrIntegrity, err))
+	}
+	if err := a.continues(ctx, p, s, known, now); err != nil {
 		if errors.Is(err, errForked) {
 			return nil, errors.Join(err, a.logFork(ctx, p, s))
 		}
@@ -102,13 +104,52 @@ func (a *Authority) sight(ctx context.Context, p *peer, occasion string, text []
 	return s, nil
 }
 
+func newSighting(p *peer, occasion string, head ledger.Checkpoint, text []byte, at time.Time) *checkpointEvidence {
+	return &checkpointEvidence{
+		Issuer: p.Peer.Issuer, Occasion: occasion, Origin: head.Origin, Genesis: p.Peer.Log.Genesis, Size: head.Size,
+		Root: head.Root.String(), Checkpoint: string(text), SeenAt: mission.FormatTime(at), Salt: mission.NewSalt(),
+	}
+}
+
+// Contradiction is told of two checkpoints of a peer's log that a witness found to contradict each other, or to look as
+// if they did: those of one size are proof, for others the peer is asked how one continues the other. If they do
+// contradict each other, both are written down, once, and everything that depends on the peer is held. An error means
+// that it is not decided yet.
+func (a *Authority) Contradiction(ctx context.Context, issuer string, known, other []byte) error {
+	p := a.peers.byIssuer[issuer]
+	if p == nil {
+		return nil
+	}
+	done, err := a.turns.take(ctx, headRow(p))
+	if err != nil {
+		return err
+	}
+	defer done()
+	s := &sighting{}
+	if s.row, s.before, err = a.lastHead(p); err != nil || s.before.Forked {
+		return err
+	}
+	before, err1 := p.OpenCheckpoint(known)
+	now, err2 := p.OpenCheckpoint(other)
+	if err := errors.Join(err1, err2); err != nil {
+		a.logger.WarnContext(ctx, "not two heads of the peer's log", "peer", issuer, "error", err)
+		return nil
+	}
+	s.evidence = newSighting(p, occasionWitness, now, other, a.clock.now())
+	s.evidence.Previous = string(known)
+	err = a.continues(ctx, p, s, before, now)
+	switch {
+	case errors.Is(err, errForked):
+		return a.logFork(ctx, p, s)
+	case err == nil && s.evidence.Unproven:
+		return errors.New("authority: the peer did not give a consistency path")
+	}
+	return err
+}
+
 // continues proves that one of two heads is a prefix of the other. A head that is older than the one known is proven
 // too, and then the newer one stays.
-func (a *Authority) continues(ctx context.Context, p *peer, s *sighting, now ledger.Checkpoint) error {
-	known, err := p.OpenCheckpoint([]byte(s.before.Checkpoint))
-	if err != nil {
-		return unavailable("reading a head", errors.Join(ledger.ErrIntegrity, err))
-	}
+func (a *Authority) continues(ctx context.Context, p *peer, s *sighting, known, now ledger.Checkpoint) error {
 	if known.Size == now.Size {
 		if known.Root != now.Root {
 			return fmt.Errorf("%w: two roots of one size", errForked)

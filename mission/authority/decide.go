@@ -67,6 +67,11 @@ func (a *Authority) Decide(ctx context.Context, c Caller, id string, body []byte
 	}); err != nil {
 		return nil, err
 	}
+	if q.Decision == decisionApprove {
+		if err := a.awaitPublished(ctx); err != nil {
+			return nil, err
+		}
+	}
 	r, err := a.read()
 	if err != nil {
 		return nil, err

@@ -99,7 +99,13 @@ func (a *Authority) Introduce(ctx context.Context, c Caller, body []byte) (answe
 			return change, err
 		})
 	})
-	return answer, err
+	if err == nil {
+		err = a.awaitPublished(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
 }
 
 func (a *Authority) introduce(ctx context.Context, r *reading, c Caller, q *federation.IntroductionRequest,

@@ -29,9 +29,11 @@ type LifecycleAnswer struct {
 	// Token is a signed status response without entries, for the caller. A replay of the same request returns the same
 	// octets.
 	Token string
-	// Stopped: the log could not be written; the revocation is durable in the emergency-stop journal, in force here, and
-	// goes to the log when it can be written again. There is no Token.
+	// Stopped: the log could not be written; the revocation is durable in the emergency-stop journal, in force here,
+	// and goes to the log when it can be written again. There is no Token.
 	Stopped bool
+	// Pending: the transition is durable and in force, and not published yet.
+	Pending bool
 }
 
 // nonceState is the row nonce/<client>/<mission>/<nonce>.
@@ -64,10 +66,13 @@ func (a *Authority) Lifecycle(ctx context.Context, c Caller, q LifecycleRequest)
 	if q.Operation == mission.OpRevoke && needsStop(err) {
 		return a.stopMission(ctx, c, q, err)
 	}
+	if err == nil && q.Operation == mission.OpResume {
+		err = a.awaitPublished(ctx)
+	}
 	if err != nil {
 		return LifecycleAnswer{}, err
 	}
-	return LifecycleAnswer{Token: token}, nil
+	return LifecycleAnswer{Token: token, Pending: a.pending()}, nil
 }
 
 // check refuses what is malformed before anything is read.

@@ -89,7 +89,13 @@ func (a *Authority) Project(ctx context.Context, c Caller, body []byte) (compact
 			return change, err
 		})
 	})
-	return compact, err
+	if err == nil {
+		err = a.awaitPublished(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	return compact, nil
 }
 
 func (a *Authority) project(ctx context.Context, r *reading, p *peer, q *federation.ProjectionRequest,

@@ -61,7 +61,10 @@ func (a *Authority) Receive(ctx context.Context, c Caller, compact string) (tran
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.read()
+	if err := a.awaitPublished(ctx); err != nil {
+		return nil, err
+	}
+	r, err := a.readPublished()
 	if err != nil {
 		return nil, err
 	}

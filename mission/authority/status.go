@@ -125,6 +125,9 @@ func (a *Authority) decideStatus(r *reading, h *held, q mission.StatusRequest) (
 		if err := r.certain(); err != nil {
 			return nil, err
 		}
+		if !a.published(h.row) {
+			return nil, errUnavailable.because(reasonUnpublished)
+		}
 		if a.stoppedNow(h.rec) {
 			return nil, errUnavailable.because("emergency_stop")
 		}

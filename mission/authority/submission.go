@@ -105,6 +105,7 @@ func (b *submissionBody) state(digest mission.Digest) submissionState {
 type submitted struct {
 	submissionState
 	outcome *outcomeState // nil while it is pending
+	row     ledger.Row    // of the outcome
 	expires time.Time
 }
 
@@ -121,9 +122,9 @@ func (a *Authority) submission(r *reading, id mission.SubmissionID) (*submitted,
 		return nil, unavailable("reading a submission", err)
 	}
 	var outcome outcomeState
-	switch _, err := prove(r, outcomeRow(id), &outcome); {
+	switch row, err := prove(r, outcomeRow(id), &outcome); {
 	case err == nil:
-		s.outcome = &outcome
+		s.outcome, s.row = &outcome, row
 	case !errors.Is(err, ledger.ErrNotFound):
 		return nil, unavailable("reading an outcome", err)
 	}

@@ -314,10 +314,12 @@ func (a *Authority) poll(c Caller, id mission.SubmissionID) ([]byte, error) {
 	return a.submissionAnswer(r, s)
 }
 
-// submissionAnswer is the poll body of a submission.
+// submissionAnswer is the poll body of a submission. An approval is told when it is published.
 func (a *Authority) submissionAnswer(r *reading, s *submitted) ([]byte, error) {
 	out := submissionAnswer{SubmissionID: s.SubmissionID, Status: s.status(r.at)}
-	if s.outcome != nil && s.outcome.MissionID != "" {
+	if out.Status == submissionApproved && !a.published(s.row) {
+		out.Status, out.ExpiresAt = submissionPending, s.ExpiresAt
+	} else if s.outcome != nil && s.outcome.MissionID != "" {
 		rec, err := a.record(r, s.outcome.MissionID)
 		if errors.Is(err, ledger.ErrNotFound) { // erased since
 			return nil, errNotFound

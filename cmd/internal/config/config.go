@@ -40,6 +40,7 @@ type Config struct {
 	Retention  string    `koanf:"retention" path:"-"`                      // retention policy; empty: nothing ages
 	Freshness  Freshness `koanf:"freshness"`                               // how long a signed status may be relied on
 	Log        Log       `koanf:"log"`                                     // the Merkle log
+	Witness    Witness   `koanf:"witness"`                                 // of other logs
 	Limits     Limits    `koanf:"limits"`                                  // what one caller may ask for
 	Telemetry  Telemetry `koanf:"telemetry"`                               // logs
 
@@ -94,12 +95,25 @@ type Log struct {
 	// FrozenDir holds the stores of shards that ended, each in a directory named after its shard. They stay readable; a
 	// new shard continues the last of them.
 	FrozenDir string `koanf:"frozen_dir" path:"-"`
+	// WitnessPolicy is a tlog-policy file that names this log, its witnesses with their URLs, and the quorum; empty: no
+	// witnesses.
+	WitnessPolicy   string `koanf:"witness_policy" path:"-"`
+	WitnessInterval int    `koanf:"witness_interval" validate:"min=1,max=3600"`     // seconds between two rounds
+	Publish         string `koanf:"publish" validate:"oneof=fail_open fail_closed"` // what is published without a quorum
 }
 
 // Continuity names copies of the log that others keep.
 type Continuity struct {
 	Anchor  string `koanf:"anchor" path:"-"`  // a follower's copy; the server does not go on behind it
 	Backups string `koanf:"backups" path:"-"` // directory of backups, for the metric of their age
+}
+
+// Witness configures what this server does for other logs, which needs keys.witness, and where cosignatures are kept.
+type Witness struct {
+	// Dir holds what was cosigned, ours by others and others' by us; by default beside store.dir, with "-witness"
+	// added. It is not part of the store, so that a store that is set back does not take it along.
+	Dir  string `koanf:"dir" path:"-"`
+	Logs string `koanf:"logs" path:"-"` // a tlog-policy file whose logs are witnessed, beside those of the peers
 }
 
 // Limits bound what one caller may ask for.
@@ -124,12 +138,9 @@ const EnvPrefix = "MAS_CONFIG_"
 
 // postponed are settings of the contract that this version does not have. They are refused rather than ignored.
 var postponed = map[string]string{
-	"policy_dir":           "access policies from files",
-	"tls.client_ca":        "authentication by client certificate",
-	"log.witness_policy":   "witnessing",
-	"log.witness_interval": "witnessing",
-	"log.publish":          "a publishing policy without witnesses",
-	"telemetry.otlp":       "trace export",
+	"policy_dir":     "access policies from files",
+	"tls.client_ca":  "authentication by client certificate",
+	"telemetry.otlp": "trace export",
 }
 
 // Sources are where settings come from, weakest first after the defaults.
@@ -172,6 +183,9 @@ func LoadDev(dir string, s Sources) (*Config, error) {
 	if witness := filepath.Join(dir, "keys", "witness.pem"); exists(witness) || !exists(filepath.Join(dir, "keys")) {
 		c.Keys.Witness = witness // directories of earlier versions have none
 	}
+	if policy := filepath.Join(dir, "witness.policy"); exists(policy) {
+		c.Log.WitnessPolicy = policy
+	}
 	c.Principals = filepath.Join(dir, "principals.json")
 	c.PeersDir = filepath.Join(dir, "peers")
 	c.Telemetry.Format = "text"
@@ -190,7 +204,7 @@ func defaults() *Config {
 	return &Config{
 		Store:     Store{Engine: "badger"},
 		Freshness: Freshness{MaxStale: 60, StatusTTL: 45},
-		Log:       Log{Shard: "main"},
+		Log:       Log{Shard: "main", WitnessInterval: 1, Publish: "fail_open"},
 		Keys:      Keys{AuditHorizon: 3650},
 		Limits:    Limits{Body: 64 << 10, Rate: 200, Statements: 1000, Registration: 10},
 		Telemetry: Telemetry{Level: "info", Format: "json"},
@@ -207,6 +221,12 @@ func (c *Config) LogOrigin() string { return c.ShardOrigin(c.Log.Shard) }
 func (c *Config) ShardOrigin(shard string) string {
 	_, rest, _ := strings.Cut(c.Issuer, "://")
 	return strings.TrimSuffix(rest, "/") + "/log/" + shard
+}
+
+// WitnessName is the name of this server as a witness: the issuer's host with its path, and "witness".
+func (c *Config) WitnessName() string {
+	_, rest, _ := strings.Cut(c.Issuer, "://")
+	return strings.TrimSuffix(rest, "/") + "/witness"
 }
 
 // load merges the sources into c, which holds the defaults, and validates the result.
@@ -242,6 +262,9 @@ func (c *Config) load(s Sources) error {
 	}
 	if c.Keys.Ring == "" && c.Store.Dir != "" {
 		c.Keys.Ring = filepath.Join(filepath.Dir(c.Store.Dir), "keyring.json")
+	}
+	if c.Witness.Dir == "" && c.Store.Dir != "" {
+		c.Witness.Dir = filepath.Clean(c.Store.Dir) + "-witness"
 	}
 	return c.check()
 }

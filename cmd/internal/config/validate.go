@@ -43,6 +43,7 @@ func (c *Config) check() error {
 		problems = append(problems, c.checkServe()...)
 	}
 	problems = append(problems, c.checkKeysDiffer()...)
+	problems = append(problems, c.checkWitnesses()...)
 	return errors.Join(problems...)
 }
 
@@ -54,6 +55,18 @@ func (c *Config) checkServe() []error {
 	}
 	if c.Keys.PassphraseFile == "" {
 		problems = append(problems, errors.New("config: keys.passphrase_file: is required"))
+	}
+	return problems
+}
+
+// checkWitnesses refuses what waits for witnesses that are not there.
+func (c *Config) checkWitnesses() []error {
+	var problems []error
+	if c.Log.Publish == "fail_closed" && c.Log.WitnessPolicy == "" {
+		problems = append(problems, errors.New("config: log.publish: fail_closed needs log.witness_policy"))
+	}
+	if c.Witness.Logs != "" && c.Keys.Witness == "" {
+		problems = append(problems, errors.New("config: witness.logs: needs keys.witness"))
 	}
 	return problems
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/registry"
 	"github.com/mission-authority/mas/ledger/sequencer"
+	"github.com/mission-authority/mas/ledger/witness"
 	"github.com/mission-authority/mas/mission/authority"
 	"github.com/mission-authority/mas/mission/custody"
 )
@@ -48,6 +49,8 @@ type Options struct {
 	Logger   *slog.Logger
 	// Listener is used instead of listening on Config.Listen, if it is not nil.
 	Listener net.Listener
+	// WitnessRefresh is the age at which cosignatures of an idle log are renewed; 0: a minute.
+	WitnessRefresh time.Duration
 	// Store changes the options of the store, if it is not nil.
 	Store func(*badgerstore.Options)
 }
@@ -59,6 +62,10 @@ type Domain struct {
 	Registry  *registry.Registry // nil if the registration policy cannot be read
 	Keys      *keys.Set
 	VKey      string // signed-note verifier key of the log
+	// Heads says how far the log is published and witnessed; Witness cosigns the heads of others, nil without a key.
+	Heads       *witness.Publisher
+	Witness     *witness.Server
+	WitnessVKey string // verifier key of Witness
 
 	o     Options
 	store *badgerstore.Store
@@ -193,6 +200,7 @@ func (d *Domain) Run(ctx context.Context) (err error) {
 
 // serve runs everything above the log until ctx ends.
 func (d *Domain) serve(ctx context.Context) error {
+	d.checkWitnesses(ctx)
 	if err := d.recordKeys(ctx); err != nil {
 		return err
 	}
@@ -206,6 +214,10 @@ func (d *Domain) serve(ctx context.Context) error {
 	work.Go(func() error { return d.scrub.Run(workCtx) })
 	work.Go(func() error { return d.copies.Run(workCtx) })
 	work.Go(func() error { return d.epoch.Run(workCtx) })
+	work.Go(func() error { return d.Heads.Run(workCtx) })
+	if d.Witness != nil {
+		work.Go(func() error { return d.Witness.Run(workCtx) })
+	}
 	work.Go(func() error { return d.Authority.Run(workCtx) })
 	work.Go(func() error { return d.custody.Run(workCtx) })
 	work.Go(func() error { return d.Authority.RunCoupling(workCtx) })
@@ -314,7 +326,7 @@ func (d *Domain) Close() error {
 	}
 	d.past = nil
 	if d.store != nil {
-		errs = append(errs, d.store.Close())
+		errs = append(errs, d.closeWitness(), d.store.Close())
 		d.store = nil
 	}
 	return errors.Join(errs...)

@@ -19,7 +19,7 @@ func (d *Domain) openRegistry(metrics *telemetry.Registry) (err error) {
 	d.Registry, err = registry.New(registry.Config{
 		Log: d.Log, Evidence: d.Keys.Key(keys.Evidence).COSE(), Check: checkEvidence, Rate: c.Limits.Statements,
 		Wait: time.Duration(c.Limits.Registration) * time.Second, Now: d.o.Now,
-		Observe: httpapi.RegistrationOutcomes(metrics),
+		Observe: httpapi.RegistrationOutcomes(metrics), Published: d.Heads.Await,
 	})
 	if err == nil {
 		return nil

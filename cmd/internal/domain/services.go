@@ -40,9 +40,12 @@ func (d *Domain) openServices() error {
 	if err != nil {
 		return err
 	}
+	if err := d.openHeads(d.metrics); err != nil {
+		return err
+	}
 	maxStale := time.Duration(c.Freshness.MaxStale) * time.Second
 	d.Authority, err = authority.New(authority.Config{
-		Issuer: c.Issuer, Log: d.Log, Status: status, Evidence: d.Keys.Key(keys.Evidence).COSE(),
+		Issuer: c.Issuer, Log: d.Log, Heads: d.Heads, Status: status, Evidence: d.Keys.Key(keys.Evidence).COSE(),
 		Governance: governance, Principals: principals, MaxStale: maxStale,
 		StatusTTL: time.Duration(c.Freshness.StatusTTL) * time.Second,
 		Attended:  d.o.Attended, Peers: peers, Upstream: d.upstream, Receipts: d.Keys.Key(keys.Receipts).COSE(),
@@ -61,6 +64,9 @@ func (d *Domain) openServices() error {
 		Logger: d.o.Logger}); err != nil {
 		return err
 	}
+	if err := d.openWitness(d.metrics, peers); err != nil {
+		return err
+	}
 	d.measure()
 	published, err := d.published(maxStale)
 	if err != nil {
@@ -72,8 +78,9 @@ func (d *Domain) openServices() error {
 	surface := httpapi.Config{
 		Registry: d.Registry,
 		Issuer:   c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority, Custody: d.custody,
-		Directory: d.Authority, Log: d.Log, Receipts: d.Keys.Key(keys.Receipts).COSE(), Epochs: d.epoch,
-		Past: d.pastShards(), Operations: d,
+		Directory: d.Authority, Log: d.Log, Heads: d.Heads, Witness: d.Witness, Receipts: d.Keys.Key(keys.Receipts).COSE(),
+		Epochs: d.epoch,
+		Past:   d.pastShards(), Operations: d,
 		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: d.metrics,
 		ServeMetrics: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger,
 	}

@@ -18,6 +18,13 @@ type Pair struct{ First, Second *Domain }
 // NewPair starts two domains that have agreed on each other.
 func NewPair(t testing.TB) *Pair {
 	t.Helper()
+	sides := PreparePair(t)
+	return &Pair{First: Start(t, sides[0].Dir, sides[0].Config), Second: Start(t, sides[1].Dir, sides[1].Config)}
+}
+
+// PreparePair makes the directories of two domains that have agreed on each other, without starting them.
+func PreparePair(t testing.TB) [2]domain.Side {
+	t.Helper()
 	dir2, c2 := Prepare(t, domain.DevCeiling, nil)
 	dir1, c1 := Prepare(t, `[{"type":"mission_resource_access","resource":"`+Resource+`","actions":["invoices.*"],
 		"delegation":{"max_depth":2},"federation":{"audiences":["`+c2.Issuer+`"],
@@ -25,7 +32,7 @@ func NewPair(t testing.TB) *Pair {
 	owner := func(issuer string) mission.Principal { return mission.Principal{Iss: issuer, Sub: "owner"} }
 	pseudonym := mission.Principal{Iss: c1.Issuer, Sub: "pairwise-1"}
 	now := time.Now()
-	sides := []domain.Side{
+	sides := [2]domain.Side{
 		{Name: "first", Dir: dir1, Config: c1, Annex: federation.Annex{
 			Mapping: federation.Mapping{PolicyID: "names", Version: "1", Inbound: []federation.MappedPair{},
 				Outbound: []federation.MappedPair{{From: owner(c1.Issuer), To: pseudonym}}},
@@ -55,7 +62,7 @@ func NewPair(t testing.TB) *Pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Pair{First: Start(t, dir1, c1), Second: Start(t, dir2, c2)}
+	return sides
 }
 
 // Approve approves the one submission that waits for the domain's approver and returns the mission, if it makes one.

@@ -32,6 +32,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/telemetry"
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/registry"
+	"github.com/mission-authority/mas/ledger/witness"
 	"github.com/mission-authority/mas/mission/authority"
 )
 
@@ -59,11 +60,13 @@ type Config struct {
 	Past      []Past             // logs of the past, from the first to the last before Log; may be empty
 	// Operations are what operators and administrators may do; nil: their routes do not exist.
 	Operations Operations
-	Receipts   ledger.Signer // signs COSE receipts
-	Epochs     Epochs        // commits feed epochs
-	Published  Published     // what metadata tells about keys and bounds
-	Rate       int           // requests per second and caller
-	Body       int64         // octets of a request body; submissions may be four times as long
+	Heads      *witness.Publisher // how far the log is published; nil: what is durable is
+	Witness    *witness.Server    // of other logs; nil: nobody's witness, its routes do not exist
+	Receipts   ledger.Signer      // signs COSE receipts
+	Epochs     Epochs             // commits feed epochs
+	Published  Published          // what metadata tells about keys and bounds
+	Rate       int                // requests per second and caller
+	Body       int64              // octets of a request body; submissions may be four times as long
 	Metrics    *telemetry.Registry
 	Ready      func() []string // further reasons for /readyz not to be ready; may be nil
 	// ServeMetrics puts /metrics on this listener (dev and demo). Otherwise use MetricsHandler on another one.

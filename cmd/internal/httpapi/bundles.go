@@ -45,7 +45,7 @@ func (a *API) postBundle(c *call) (reply, error) {
 	if err := a.config.Epochs.Cover(c.ctx); err != nil { // then the bundle is complete as of an older epoch
 		a.log.Warn("export without a new feed epoch", slog.Any("error", err))
 	}
-	v, err := a.view()
+	v, err := a.evidenceView(c.ctx, q.Query.Mission)
 	if err != nil {
 		return reply{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/ledger/ledgertest"
 	"github.com/mission-authority/mas/ledger/registry"
+	"github.com/mission-authority/mas/ledger/witness"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/mission/authority"
 	"github.com/mission-authority/mas/mission/custody"
@@ -189,6 +191,12 @@ func (w *world) config(d Directory) Config {
 	if err != nil {
 		w.Fatal(err)
 	}
+	witnesses, err := witness.NewServer(witness.ServerConfig{Name: "a.example/witness", Logger: logger, Now: w.clock.Now,
+		Key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Dir: w.TempDir()})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { witnesses.Close() })
 	registered, err := registry.New(registry.Config{
 		Log: w.log, Evidence: w.log.Keys.Evidence, Rate: 100, Wait: time.Minute, Now: w.clock.Now,
 		Observe: RegistrationOutcomes(w.metrics), Check: checkTestEvidence,
@@ -196,7 +204,7 @@ func (w *world) config(d Directory) Config {
 	if err != nil {
 		w.Fatal(err)
 	}
-	return Config{
+	return Config{Witness: witnesses,
 		Registry: registered,
 		Issuer:   testIssuer, Shard: "1", LogOrigin: testOrigin, Missions: w.fake, Peers: w.fake, Directory: d, Log: w.log,
 		Custody: keeper, Epochs: epochs,

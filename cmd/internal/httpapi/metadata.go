@@ -75,7 +75,12 @@ type metadata struct {
 	LogReceiptKeysURI string      `json:"mission_log_receipt_keys_uri"`
 	LogEvidenceKeys   mission.Raw `json:"mission_log_evidence_keys"`   // JWK Set
 	LogClaimsNotMade  []string    `json:"mission_log_claims_not_made"` // see docs/threat-model.md
-	LogEnumeration    enumeration `json:"mission_log_enumeration"`
+	// Of a log with witnesses: what it claims for the heads that a quorum of them has cosigned, who they are, and what
+	// is published without them.
+	LogClaims      []string       `json:"mission_log_claims,omitempty"`
+	LogWitnesses   []namedWitness `json:"mission_log_witnesses,omitempty"`
+	LogPublish     string         `json:"mission_log_publish,omitempty"`
+	LogEnumeration enumeration    `json:"mission_log_enumeration"`
 }
 
 // An enumeration says how everything that the log holds about a subject is found, in which order it is listed, and what
@@ -105,9 +110,6 @@ func (a *API) enumerate() enumeration {
 		Entries: a.url("/log/" + a.config.Shard + "/tile/entries/{tile}"),
 	}
 }
-
-// claimsNotMade are what a log without independent witnesses does not prove.
-var claimsNotMade = []string{"non_equivocation", "rollback_of_the_whole_directory", "independent_time"}
 
 // publish prepares every document that does not change while the process lives.
 func (a *API) publish() error {
@@ -192,9 +194,9 @@ func (a *API) describe() error {
 		LogCheckpoint:        a.url("/log/" + a.config.Shard + "/checkpoint"),
 		LogReceiptKeysURI:    origin(a.config.Issuer) + "/.well-known/scitt-keys" + a.base(),
 		LogEvidenceKeys:      evidence,
-		LogClaimsNotMade:     claimsNotMade,
 		LogEnumeration:       a.enumerate(),
 	}
+	a.describeWitnesses(&m)
 	if a.config.Peers != nil {
 		m.FederationVersions = []string{"1"}
 		m.FederationShapes = []string{"status", "projection", "local_mission"}

@@ -103,7 +103,11 @@ func (a *API) lifecycle(c *call) (reply, error) {
 	if answer.Stopped {
 		return reply{contentType: mediaJSON, body: a.json(stopped{q.MissionID, q.Operation, "pending"})}, nil
 	}
-	return signed(answer.Token, jws.TypStatus), nil
+	out := signed(answer.Token, jws.TypStatus)
+	if answer.Pending {
+		out.header.Set("Mission-Publication", "pending")
+	}
+	return out, nil
 }
 
 // stopped answers a revocation that is durable in the emergency-stop journal and not in the log yet. Nothing is signed:

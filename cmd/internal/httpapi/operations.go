@@ -15,8 +15,9 @@ func (a *API) getHealth(*call) (reply, error) {
 }
 
 type health struct {
-	Status  string   `json:"status"`
-	Reasons []string `json:"reasons,omitempty"`
+	Status  string     `json:"status"`
+	Reasons []string   `json:"reasons,omitempty"`
+	Heads   *published `json:"heads,omitempty"` // of a log that has witnesses
 }
 
 // getReady says whether the service can do its work, and if not, why: "starting", "integrity:<code>", "write:<code>",
@@ -33,13 +34,15 @@ func (a *API) getReady(c *call) (reply, error) {
 	if h.Write != nil {
 		reasons = append(reasons, "write:"+h.Write.Code)
 	}
+	reasons = append(reasons, a.unpublished()...)
 	if a.config.Ready != nil {
 		reasons = append(reasons, a.config.Ready()...)
 	}
 	if len(reasons) == 0 {
-		return reply{contentType: mediaJSON, body: a.json(health{Status: "ready"})}, nil
+		return reply{contentType: mediaJSON, body: a.json(health{Status: "ready", Heads: a.witnessed()})}, nil
 	}
-	return reply{status: 503, contentType: mediaJSON, body: a.json(health{Status: "not_ready", Reasons: reasons})}, nil
+	return reply{status: 503, contentType: mediaJSON, body: a.json(health{Status: "not_ready", Reasons: reasons,
+		Heads: a.witnessed()})}, nil
 }
 
 // getMetrics serves the metrics on the API's own listener (dev and demo).

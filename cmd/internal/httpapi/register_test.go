@@ -510,7 +510,7 @@ func TestRegistrationIsSeparated(t *testing.T) {
 		}
 	}
 	for _, r := range w.api.routes {
-		if r.public && r.method != http.MethodGet {
+		if r.public && r.method != http.MethodGet && r.path != "/witness/add-checkpoint" { // the log signs its request
 			t.Errorf("%s %s changes something for anybody", r.method, r.path)
 		}
 	}

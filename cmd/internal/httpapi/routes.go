@@ -86,6 +86,7 @@ func (a *API) table() []route {
 	routes = append(routes, a.registrationRoutes()...)
 	routes = append(routes, a.feedRoutes()...)
 	routes = append(routes, a.keyStatusRoutes()...)
+	routes = append(routes, a.witnessRoutes(base)...)
 	if a.config.ServeMetrics {
 		routes = append(routes, route{method: get, path: "/metrics", public: true, run: a.getMetrics})
 	}

@@ -71,6 +71,7 @@ func (a *API) shardRoutes() []route {
 func (a *API) past(p Past) *API {
 	old := *a
 	old.config.Log, old.config.Shard, old.config.LogOrigin = p.Log, p.Shard, p.End.Origin
+	old.config.Heads = nil // those of the log of today
 	return &old
 }
 

@@ -21,9 +21,9 @@ const (
 	immutablePrivate = "private, max-age=31536000, immutable"
 )
 
-// view opens a view of the log for one request.
+// view opens a view of the log as it is published, for one request.
 func (a *API) view() (ledger.View, error) {
-	v, err := a.config.Log.View()
+	v, err := a.heads().View()
 	if err != nil {
 		return nil, logError(err)
 	}
