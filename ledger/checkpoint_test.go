@@ -45,6 +45,7 @@ func signText(t testing.TB, text string, signers ...note.Signer) []byte {
 	return out
 }
 
+// Audit rows: 21, 22.
 func TestCheckpointRoundTrip(t *testing.T) {
 	signer, verifier := noteKeys(t, testOrigin, seedKey(1))
 	for _, c := range []ledger.Checkpoint{
@@ -67,6 +68,7 @@ func TestCheckpointRoundTrip(t *testing.T) {
 	}
 }
 
+// Audit rows: 21.
 func TestCheckpointsThatAreNotSigned(t *testing.T) {
 	signer, _ := noteKeys(t, testOrigin, seedKey(1))
 	other, _ := noteKeys(t, "other.example", seedKey(2))
@@ -90,6 +92,7 @@ func TestCheckpointsThatAreNotSigned(t *testing.T) {
 	}
 }
 
+// Audit rows: 25.
 func TestOtherCheckpointsAreRefused(t *testing.T) {
 	signer, verifier := noteKeys(t, testOrigin, seedKey(1))
 	witness, witnessV := noteKeys(t, "witness.example", seedKey(2))
@@ -179,6 +182,7 @@ func flipSignature(t *testing.T, text []byte) []byte {
 	return append(bytes.Clone(text[:i]), base64.StdEncoding.EncodeToString(raw)+"\n"...)
 }
 
+// Audit rows: 26.
 func TestCheckpointWithManyUnknownLines(t *testing.T) {
 	signer, verifier := noteKeys(t, testOrigin, seedKey(1))
 	signers := []note.Signer{signer}

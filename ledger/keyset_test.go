@@ -17,6 +17,8 @@ import (
 )
 
 // The example of RFC 9679 6.
+//
+// Audit rows: 97.
 func TestThumbprintExample(t *testing.T) {
 	x := unhex(t, "65eda5a12577c2bae829437fe338701a10aaa375e1bb5b5de108de439c08551d")
 	y := unhex(t, "1e52ed75701163f7f9e40ddf9f341b3dc9ba860af7e0ca7ca7e9eecd0084d19c")

@@ -118,6 +118,7 @@ func (p statementParts) encode(t *testing.T) []byte {
 	return b
 }
 
+// Audit rows: 15.
 func TestOtherStatementsAreRefused(t *testing.T) {
 	protectedHex := "a5" + "0127" + "04416b" + "0fa2" + "0161" + "69" + "0261" + "73" + "1901022f" + "19010363" + "612f62"
 	protected := unhex(t, protectedHex)

@@ -22,6 +22,8 @@ import (
 // TestClockTenYears sets the clock of a running server ten years ahead, and back: while it is wrong nothing positive is
 // asserted, no mission expires, whoever stops is served, and heads are signed; when it is right again, everything is.
 // The clock is that of this test: the program has no way to set it.
+//
+// Audit rows: 24.
 func TestClockTenYears(t *testing.T) {
 	t.Parallel()
 	clock := ledgertest.NewClock(t)

@@ -128,6 +128,8 @@ func TestRegister(t *testing.T) {
 }
 
 // What is refused is refused for its own reason, and leaves nothing in the log.
+//
+// Audit rows: 15.
 func TestRefusals(t *testing.T) {
 	b := newBench(t, plain)
 	claims := ledger.Claims{Issuer: pdpIssuer, Subject: b.keys.Subject(t, "m1"), ContentType: decision, Digest: ledger.Hash{1}}

@@ -351,6 +351,8 @@ func TestLinearizable(t *testing.T) {
 
 // TestTimesNeverGoBack: registration times are monotonic whatever the clock does, and deadlines are not judged by a
 // clock that is in doubt.
+//
+// Audit rows: 24.
 func TestTimesNeverGoBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var step time.Duration // what somebody did to the clock

@@ -202,7 +202,7 @@ func TestRegistrationThatTakesLonger(t *testing.T) {
 
 // Every refusal of the COSE endpoints is concise problem details with a title and a detail.
 //
-// Audit rows: 40, 57, 58, 62.
+// Audit rows: 15, 40, 57, 58, 62.
 func TestRefusalsAreConcise(t *testing.T) {
 	w := newWorld(t)
 	stranger, _ := ledgertest.NewProducer(t, "https://stranger.example", testEvidence)

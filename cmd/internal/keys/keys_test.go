@@ -169,6 +169,8 @@ func TestReadPassphraseRefuses(t *testing.T) {
 }
 
 // TestLoadRefuses damages one file of a good set in each case.
+//
+// Audit rows: 97.
 func TestLoadRefuses(t *testing.T) {
 	issuer := func(r Refs) string { return r.Signing[Issuer] }
 	overwrite := func(t *testing.T, path string, data []byte) {
@@ -340,6 +342,8 @@ func TestJOSE(t *testing.T) {
 }
 
 // TestNote signs a checkpoint and opens it with nothing but the published vkey.
+//
+// Audit rows: 22.
 func TestNote(t *testing.T) {
 	set := load(t, generate(t))
 	const origin = "127.0.0.1:8420/log/main"
