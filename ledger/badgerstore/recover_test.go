@@ -153,21 +153,9 @@ func truncate(t testing.TB, path string, size int64) {
 	}
 }
 
-// TestPowerLoss keeps what was synced of the value logs and everything of the rest: keys without their values. A
-// restart of the system is what tells the store.
-func TestPowerLoss(t *testing.T) {
-	dir := t.TempDir()
-	opt := small()
-	opt.MemTableSize, opt.ValueLogSize = 2<<20, 1<<20
-	s := mustOpen(t, dir, opt.Rebooted(1))
-	w := newWriter(t, s)
-	w.write(s, 100)
-	if err := s.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	synced := image(t, dir)
-	w.write(s, 200)
-	lost := image(t, dir)
+// loseValues keeps of the value logs in lost what was there when synced was copied.
+func loseValues(t *testing.T, lost, synced string) {
+	t.Helper()
 	for _, path := range files(t, filepath.Join(lost, "badger"), ".vlog") {
 		was, err := os.ReadFile(strings.Replace(path, lost, synced, 1))
 		if err != nil && !os.IsNotExist(err) {
@@ -185,6 +173,24 @@ func TestPowerLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestPowerLoss keeps what was synced of the value logs and everything of the rest: keys without their values. A
+// restart of the system is what tells the store.
+func TestPowerLoss(t *testing.T) {
+	dir := t.TempDir()
+	opt := small()
+	opt.MemTableSize, opt.ValueLogSize = 2<<20, 1<<20
+	s := mustOpen(t, dir, opt.Rebooted(1))
+	w := newWriter(t, s)
+	w.write(s, 100)
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	synced := image(t, dir)
+	w.write(s, 200)
+	lost := image(t, dir)
+	loseValues(t, lost, synced)
 	again := image(t, lost)
 
 	s = w.reopen(lost, opt.Rebooted(2))
