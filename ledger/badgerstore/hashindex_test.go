@@ -59,8 +59,8 @@ func TestIndexRuns(t *testing.T) {
 	mustMatch(t, w.reopen(dir, small().IndexRun(100)))
 }
 
-// TestIndexRunsAfterALossOfPower: runs that were written after the last flush lost their blocks, although their keys are
-// there. They are not believed after the system was restarted, not at a later start either, and are made again.
+// TestIndexRunsAfterALossOfPower: runs that were written after the last flush lost their blocks, although their keys
+// are there. They are not believed after the system was restarted, not at a later start either, and are made again.
 func TestIndexRunsAfterALossOfPower(t *testing.T) {
 	dir := t.TempDir()
 	opt := small().IndexRun(32)

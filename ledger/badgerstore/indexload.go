@@ -135,7 +135,7 @@ func (p packed) index(all []indexed, from uint64) error {
 
 // eachPacked reads the entries from one index up to another, all of which must be there.
 func (s *Store) eachPacked(from, to uint64, use func(packed)) error {
-	it, err := s.iterate(s.head.Seq, []byte{ledger.PrefixEntry}, ledger.EntryKey(from))
+	it, err := s.iterate(s.db.MaxVersion(), []byte{ledger.PrefixEntry}, ledger.EntryKey(from))
 	if err != nil {
 		return err
 	}

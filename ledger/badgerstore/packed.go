@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -64,6 +65,16 @@ func parsePacked(kv ledger.KV) (packed, error) {
 		return bad("longer than its entries")
 	}
 	return p, nil
+}
+
+// oneOf returns a copy of one entry out of a value, ErrNotFound if the value does not hold it.
+func oneOf(kv ledger.KV, index uint64) ([]byte, error) {
+	p, err := parsePacked(kv)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := p.get(index)
+	return bytes.Clone(raw), err
 }
 
 // get returns an entry, ErrNotFound if the value does not hold it.

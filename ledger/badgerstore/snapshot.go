@@ -272,24 +272,29 @@ func itemValue(item *badger.Item) ([]byte, error) {
 }
 
 // entry reads the entry at index out of the value that holds it.
-func (s *Store) entry(index, seq uint64) ([]byte, error) {
+func (s *Store) entry(index, seq uint64) (raw []byte, err error) {
 	it, err := s.iterate(seq, []byte{ledger.PrefixEntry}, ledger.EntryKey(index))
 	if err != nil {
 		return nil, err
 	}
 	defer it.close()
-	kv, ok, err := it.next()
-	switch {
-	case err != nil:
-		return nil, err
-	case !ok:
-		return nil, ledger.ErrNotFound
+	err = s.read(func() error {
+		if !it.it.ValidForPrefix(it.within) {
+			return ledger.ErrNotFound
+		}
+		item := it.it.Item()
+		return item.Value(func(value []byte) error {
+			if len(value) == 0 { // what Badger says of a value that it cannot read
+				return fmt.Errorf("badgerstore: the value of entry %d cannot be read: %w", index, ledger.ErrIntegrity)
+			}
+			raw, err = oneOf(ledger.KV{Key: item.Key(), Value: value}, index)
+			return err
+		})
+	})
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) && !errors.Is(err, ledger.ErrIntegrity) {
+		err = readError(err)
 	}
-	p, err := parsePacked(kv)
-	if err != nil {
-		return nil, err
-	}
-	return p.get(index)
+	return raw, err
 }
 
 // An iterator steps through one prefix as Badger holds it.
