@@ -21,7 +21,10 @@ import (
 const CodeScrubMismatch = "scrub_mismatch"
 
 // DefaultScrubRate is how many octets a scrub reads each second.
-const DefaultScrubRate = 8 << 20
+const DefaultScrubRate = 1 << 20
+
+// scrubDelay is how long Run waits before its first pass: a start has better things to do.
+const scrubDelay = time.Minute
 
 // A Scrubber reads everything at rest again and again while the store is in use, slowly: every frame of the journal;
 // for each, the entries, tiles, index keys, feed keys and bodies that the view must hold, byte for byte, and that each
@@ -69,6 +72,9 @@ func (w *Scrubber) Findings() uint64 { return w.findings.Load() }
 // Run makes passes until ctx ends. After a finding it makes no more: the latch is closed, and a start rebuilds the
 // view.
 func (w *Scrubber) Run(ctx context.Context) error {
+	if !sleep(ctx, min(w.every, scrubDelay)) {
+		return nil
+	}
 	for {
 		err := w.Pass(ctx)
 		switch {
@@ -122,6 +128,9 @@ func (w *Scrubber) found(code string, err error) error {
 		return err
 	}
 	s.latch(code, err)
+	if code == CodeScrubMismatch {
+		s.orderRebuild()
+	}
 	return err
 }
 

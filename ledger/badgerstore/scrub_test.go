@@ -140,3 +140,20 @@ func TestSalvage(t *testing.T) {
 		t.Error("salvaged into a directory that is in use")
 	}
 }
+
+// TestScrubOrdersARebuild: a view that differs from the journal is rebuilt at the next start.
+func TestScrubOrdersARebuild(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, small())
+	newWriter(t, s).write(s, 20)
+	flipBit(t, filepath.Join(dir, "shred", "keys"), 512+20)
+	if err := s.NewScrubber(1<<30, time.Hour).Pass(t.Context()); !errors.Is(err, ledger.ErrIntegrity) {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	again := mustOpen(t, dir, small())
+	if again.Recovery().Rebuilt == "" {
+		t.Error("the view was not rebuilt")
+	}
+	mustMatch(t, again)
+}

@@ -198,6 +198,11 @@ func (s *Store) damaged(err error) {
 		return
 	}
 	s.latch(CodeStoreDamaged, err)
+	s.orderRebuild()
+}
+
+// orderRebuild has the view rebuilt at the next start.
+func (s *Store) orderRebuild() {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	if s.state == nil || s.state.rebuild {
