@@ -12,7 +12,7 @@ var comparisons = []struct {
 	run  func(*driver, context.Context) error
 }{
 	{"P1", (*driver).append}, {"P1b", (*driver).floor}, {"P2", (*driver).published}, {"P3", (*driver).openLoop},
-	{"P4", (*driver).change}, {"P6", (*driver).status}, {"P8", (*driver).proofs}, {"P9", (*driver).growth},
+	{"P4", (*driver).change}, {"P5", (*driver).registration}, {"P6", (*driver).status}, {"P8", (*driver).proofs}, {"P9", (*driver).growth},
 }
 
 // append is P1 and the closed-loop half of P3: appends acknowledged after publication, beside Tessera's best figure,

@@ -23,7 +23,8 @@ func startDomain(ctx context.Context, dir string) (*domain.Domain, *domain.Dev, 
 	}
 	address := l.Addr().String()
 	c, err := config.LoadDev(dir, config.Sources{Flags: map[string]string{
-		"listen": address, "issuer": "http://" + address, "limits.rate": "100000", "telemetry.level": "error"}})
+		"listen": address, "issuer": "http://" + address, "limits.rate": "100000", "limits.statements": "1000000",
+		"telemetry.level": "error"}})
 	if err != nil {
 		return nil, nil, nil, err
 	}
