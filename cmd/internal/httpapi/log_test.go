@@ -237,6 +237,8 @@ func TestFirstEntryHasNoReceipt(t *testing.T) {
 	}
 }
 
+// The receipt keys are a COSE key set, and each is found by its kid in base64url or hexadecimal.
+//
 // Audit rows: 59.
 func TestReceiptKeys(t *testing.T) {
 	w := newWorld(t)

@@ -73,6 +73,9 @@ type metadata struct {
 	LogVKey           string      `json:"mission_log_vkey"`
 	LogCheckpoint     string      `json:"mission_log_checkpoint_endpoint"`
 	LogReceiptKeysURI string      `json:"mission_log_receipt_keys_uri"`
+	LogRegistration   string      `json:"mission_log_registration_endpoint,omitempty"`
+	LogEvidence       string      `json:"mission_log_evidence_endpoint,omitempty"`
+	LogPolicy         string      `json:"mission_log_registration_policy_endpoint,omitempty"`
 	LogEvidenceKeys   mission.Raw `json:"mission_log_evidence_keys"`   // JWK Set
 	LogClaimsNotMade  []string    `json:"mission_log_claims_not_made"` // see docs/threat-model.md
 	// Of a log with witnesses: what it claims for the heads that a quorum of them has cosigned, who they are, and what
@@ -197,6 +200,10 @@ func (a *API) describe() error {
 		LogEnumeration:       a.enumerate(),
 	}
 	a.describeWitnesses(&m)
+	if a.config.Registry != nil {
+		m.LogRegistration, m.LogEvidence = a.url("/entries"), a.url("/v1/evidence")
+		m.LogPolicy = a.url("/v1/registration-policy")
+	}
 	if a.config.Peers != nil {
 		m.FederationVersions = []string{"1"}
 		m.FederationShapes = []string{"status", "projection", "local_mission"}

@@ -71,8 +71,8 @@ func (d *driver) registration(ctx context.Context) error {
 	return nil
 }
 
-// serveRegistration runs a server until its standard input ends: a whole domain, or Tessera's POSIX log behind a handler
-// that authenticates and verifies with the product's code and answers when the entry is integrated.
+// serveRegistration runs a server until its standard input ends: a whole domain, or Tessera's POSIX log behind a
+// handler that authenticates and verifies with the product's code and answers when the entry is integrated.
 func serveRegistration(ctx context.Context, s setup, beside bool) (measured, error) {
 	d, dev, stop, err := startDomain(ctx, s.Dir)
 	if err != nil {
