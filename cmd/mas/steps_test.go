@@ -45,6 +45,9 @@ var workloads = []workload{
 	{"log, older keys", prepareOlderKeys, runLog, checkLog},
 	{"log, full disk", prepareLog, runLogOnFullDisk, checkLog},
 	{"keys", prepareNothing, runKeys, checkKeys},
+	{"witness", prepareWitnessed, runWitnessed, checkWitnessed},
+	{"witness, full", prepareFull, runWitnessed, checkWitnessed},
+	{"witness, torn", prepareCut, runWitnessed, checkWitnessed},
 	{"continuity", prepareContinuity, runContinuity, checkContinuity},
 }
 
