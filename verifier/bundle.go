@@ -20,6 +20,7 @@ import (
 //	README.txt                              what this is
 //	checkpoint.note                         the signed head that every receipt leads to
 //	keys/trust.json                         what the exporter calls its keys: a hint, never an anchor
+//	manifest.cose                           the exporter's logged statement of manifest.json with its receipt; optional
 //	manifest.json                           the table of contents (Manifest)
 //	proofs/consistency/<from>-<to>.json     ConsistencyProof, canonical JSON
 //	proofs/feeds.cbor                       what the feed epoch among the statements says about the feeds of the query
@@ -125,6 +126,7 @@ const (
 	pathCheckpoint = "checkpoint.note"
 	pathHint       = "keys/trust.json"
 	pathManifest   = "manifest.json"
+	pathSigned     = "manifest.cose"
 	pathFeeds      = "proofs/feeds.cbor"
 	dirProofs      = "proofs/consistency/"
 	dirRecords     = "records/"
@@ -141,11 +143,18 @@ Check it offline, with a trust document that you did not take from here:
     masverify bundle FILE --trust trust.json
 
 keys/trust.json is what the exporter says its keys are. It is a hint and proves nothing.
-manifest.json lists the files. It is not signed: statements and receipts are.
+manifest.json lists the files. manifest.cose, if it is there, is the exporter's signed and logged statement of it.
 `
 
+// ContentTypeManifest is the media type of a manifest, as the exporter's statement of it says.
+const ContentTypeManifest = "application/mas-bundle-manifest+json"
+
 // Marshal writes the bundle. The same bundle always gives the same octets; entries and records may come in any order.
-func (b *Bundle) Marshal() ([]byte, error) {
+func (b *Bundle) Marshal() ([]byte, error) { return b.MarshalSigned(nil) }
+
+// MarshalSigned is Marshal with the exporter's statement of the manifest: sign is given the manifest and returns the
+// transparent statement, or nil for none.
+func (b *Bundle) MarshalSigned(sign func(manifest []byte) (transparent []byte, err error)) ([]byte, error) {
 	var files []describedFile
 	add := func(path, mediaType, role string, data []byte) {
 		files = append(files, describedFile{File{path, data}, mediaType, role})
@@ -183,11 +192,20 @@ func (b *Bundle) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]File, 0, len(files)+1)
+	out := make([]File, 0, len(files)+2)
 	for _, f := range files {
 		out = append(out, f.File)
 	}
 	out = append(out, File{pathManifest, manifest})
+	if sign != nil {
+		signed, err := sign(manifest)
+		if err != nil {
+			return nil, fmt.Errorf("verifier: bundle: signing the manifest: %w", err)
+		}
+		if signed != nil {
+			out = append(out, File{pathSigned, signed})
+		}
+	}
 	slices.SortFunc(out, func(x, y File) int { return strings.Compare(x.Path, y.Path) })
 	return Pack(out)
 }
@@ -253,6 +271,8 @@ func recordPath(digest ledger.Hash, contentType string) string {
 // contents is an opened container.
 type contents struct {
 	manifest   *Manifest
+	digest     ledger.Hash // of manifest.json
+	signed     []byte      // the statement of it; nil if there is none
 	checkpoint []byte
 	hint       []byte
 	feeds      []byte
@@ -287,7 +307,7 @@ func open(data []byte, fs *Findings) *contents {
 		fs.add(Integrity, "manifest_malformed", pathManifest, "the manifest cannot be read")
 		return nil
 	}
-	c := &contents{manifest: m, records: map[ledger.Hash]file{}}
+	c := &contents{manifest: m, digest: sha256.Sum256(text), signed: byPath[pathSigned], records: map[ledger.Hash]file{}}
 	listed := make(map[string]bool, len(m.Files))
 	for _, info := range m.Files {
 		listed[info.Path] = true
@@ -302,7 +322,7 @@ func open(data []byte, fs *Findings) *contents {
 		c.take(info, file{info.Path, body}, fs)
 	}
 	for _, f := range files {
-		if f.Path != pathManifest && !listed[f.Path] {
+		if f.Path != pathManifest && f.Path != pathSigned && !listed[f.Path] {
 			fs.add(Integrity, "file_unlisted", f.Path, "the manifest does not list the file")
 		}
 	}

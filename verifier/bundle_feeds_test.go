@@ -76,6 +76,41 @@ func TestApproverIsEntitled(t *testing.T) {
 	}
 }
 
+// TestManifestIsSigned: the exporter's logged statement of a manifest holds for that manifest alone, and only if it was
+// registered as an export of this log after the head of the bundle.
+func TestManifestIsSigned(t *testing.T) {
+	d, id, _ := sample(t)
+	bundle := d.Bundle(id)
+	box := verifiertest.OpenBox(t, bundle)
+	manifest := box.Files["manifest.json"]
+	exports := d.Issuer + "/exports/exp_1"
+	good := d.Signed(exports, verifier.ContentTypeManifest, manifest)
+	for name, tc := range map[string]struct {
+		statement []byte
+		ok        bool
+	}{
+		"signed":           {good, true},
+		"another manifest": {d.Signed(exports, verifier.ContentTypeManifest, append(manifest[:0:0], "{}"...)), false},
+		"another subject":  {d.Signed(d.Issuer+"/log", verifier.ContentTypeManifest, manifest), false},
+		"another type":     {d.Signed(exports, "application/json", manifest), false},
+		"an older entry":   {d.Transparent(1), false},
+		"no receipt":       {good[:40], false},
+	} {
+		signed := box.Clone()
+		signed.Files["manifest.cose"] = tc.statement
+		r := verifier.VerifyBundle(signed.Pack(), d.Trust(), verifier.BundleOptions{Mission: id})
+		if (r.Outcome == verifier.OK) != tc.ok || (r.Export != nil) != tc.ok || claims(r, "manifest_unsigned") == tc.ok {
+			t.Errorf("%s: %s, %v, not claimed %v", name, r.Outcome, r.All(), r.NotClaimed)
+		}
+		if !tc.ok && !r.All().Code("manifest_signature") {
+			t.Errorf("%s: %v", name, r.All())
+		}
+	}
+	if r := verifier.VerifyBundle(bundle, d.Trust(), verifier.BundleOptions{}); r.Outcome != verifier.OK || !claims(r, "manifest_unsigned") {
+		t.Errorf("unsigned: %s, %v", r.Outcome, r.NotClaimed)
+	}
+}
+
 func claims(r *verifier.BundleReport, code string) bool {
 	for _, c := range r.NotClaimed {
 		if c.Code == code {

@@ -26,9 +26,12 @@ type BundleOptions struct {
 // every statement with its receipt and body, what each body says, the feeds, and the history of every mission in it.
 func VerifyBundle(data []byte, trust *Trust, opts BundleOptions) *BundleReport {
 	r := &BundleReport{Issuer: trust.Issuer, Completeness: NotAnchored, Records: []*RecordReport{}, Findings: Findings{}}
-	r.NotClaimed = []Claim{notWitnessed, notRestored, notSeparate, notSigned}
+	r.NotClaimed = []Claim{notWitnessed, notRestored, notSeparate}
 	c := &bundleCheck{BundleReport: r, trust: trust, opts: opts}
 	c.run(data)
+	if r.Export == nil {
+		r.NotClaimed = append(r.NotClaimed, notSigned)
+	}
 	r.Outcome = r.All().Outcome()
 	if r.Outcome == OK && r.Completeness != Complete {
 		r.Outcome = Unverifiable
@@ -51,6 +54,7 @@ func (c *bundleCheck) run(data []byte) {
 		return
 	}
 	c.checkQuery()
+	c.checkManifest()
 	used := map[ledger.Hash]bool{}
 	for _, f := range c.contents.statements {
 		c.Records = append(c.Records, c.record(f, used))

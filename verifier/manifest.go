@@ -17,9 +17,9 @@ const (
 	maxSubjects      = 256
 )
 
-// A Manifest is the table of contents of a bundle, manifest.json in canonical JSON. It is not signed: what it says
-// about files is checked against them, and the rest (created_at, exporter, query) is the exporter's word and reported
-// as such.
+// A Manifest is the table of contents of a bundle, manifest.json in canonical JSON. What it says about files is checked
+// against them, and the rest (created_at, exporter, query) is the exporter's word: signed and logged if the bundle has
+// a statement of it, reported as unsigned if not.
 type Manifest struct {
 	Version   int64      `json:"bundle_version"`
 	CreatedAt string     `json:"created_at"` // YYYY-MM-DDTHH:MM:SSZ

@@ -24,10 +24,11 @@ type BundleReport struct {
 	Mission      string          `json:"mission,omitempty"`
 	Log          *HeadReport     `json:"log,omitempty"` // the verified head
 	Completeness Completeness    `json:"completeness"`
-	AsOf         uint64          `json:"as_of,omitempty"` // tree size, if complete
-	By           string          `json:"by,omitempty"`    // what shows that no feed goes on: "scan", "epoch" or "log"
-	Epoch        *EpochReport    `json:"epoch,omitempty"` // the feed epoch of the bundle, if it has a proof under it
-	Records      []*RecordReport `json:"records"`         // in log order
+	AsOf         uint64          `json:"as_of,omitempty"`  // tree size, if complete
+	By           string          `json:"by,omitempty"`     // what shows that no feed goes on: "scan", "epoch" or "log"
+	Epoch        *EpochReport    `json:"epoch,omitempty"`  // the feed epoch of the bundle, if it has a proof under it
+	Export       *RecordReport   `json:"export,omitempty"` // the logged statement of the manifest, if it holds
+	Records      []*RecordReport `json:"records"`          // in log order
 	Missions     []MissionReport `json:"missions,omitempty"`
 	Findings     Findings        `json:"findings"` // about the bundle as a whole
 	NotClaimed   []Claim         `json:"not_claimed"`

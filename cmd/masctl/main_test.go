@@ -78,7 +78,7 @@ func startService(t *testing.T) *service {
 	api, err := httpapi.New(httpapi.Config{
 		Registry: producers,
 		Issuer:   issuer, Shard: "main", LogOrigin: keys.Origin, Missions: owner, Directory: owner, Log: log,
-		Receipts: keys.Receipt, Epochs: s.epochs, Rate: 1000, Body: 64 << 10, Metrics: telemetry.NewRegistry(), Now: time.Now,
+		Receipts: keys.Receipt, Epochs: s.epochs, Evidence: keys.Evidence, Rate: 1000, Body: 64 << 10, Metrics: telemetry.NewRegistry(), Now: time.Now,
 		Logger: slog.New(slog.DiscardHandler), Published: published(t, keys, status),
 	})
 	if err != nil {
@@ -287,7 +287,7 @@ func verifyBundle(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	r := verifier.VerifyBundle([]byte(ts.ReadFile(args[0])), trust, verifier.BundleOptions{Mission: args[2]})
 	entitled := len(r.Missions) == 1 && r.Missions[0].Entitled
-	if ok := r.Outcome == verifier.OK && r.Completeness == verifier.Complete && r.By == "epoch" && entitled; ok == neg {
+	if ok := r.Outcome == verifier.OK && r.Completeness == verifier.Complete && r.By == "epoch" && entitled && r.Export != nil; ok == neg {
 		ts.Fatalf("outcome %v, %v: %+v", r.Outcome, r.Completeness, r.All())
 	}
 }

@@ -91,6 +91,9 @@ func (t *tool) bundleLines(r *verifier.BundleReport) {
 	for _, f := range r.Findings {
 		t.line(string(f.Class), "%s", f)
 	}
+	if r.Export != nil {
+		t.line("exported", "by %s, entry %d: the manifest is signed and logged", r.Export.Issuer, *r.Export.Index)
+	}
 	if r.Log != nil {
 		t.line("head", "%s  size %d  root %s", r.Log.Origin, r.Log.Size, r.Log.Root)
 	}

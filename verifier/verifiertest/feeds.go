@@ -1,6 +1,7 @@
 package verifiertest
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"log/slog"
 
@@ -72,4 +73,14 @@ func (d *Domain) Listing(subject string) []byte {
 		"epoch_proof": base64.RawURLEncoding.EncodeToString(d.FeedProof(subject))})
 	d.must(err)
 	return out
+}
+
+// Signed logs a statement of the domain about a body and returns it with its receipt.
+func (d *Domain) Signed(subject, contentType string, body []byte) []byte {
+	d.Helper()
+	raw, err := ledger.SignStatement(d.Context(), ledger.Claims{Issuer: d.Issuer, Subject: subject, ContentType: contentType,
+		Digest: sha256.Sum256(body)}, d.Ledger.Keys.Evidence)
+	d.must(err)
+	done := d.Ledger.MustCommit(d, ledger.Change{Entries: []ledger.Entry{{Statement: raw, Body: body}}})
+	return d.Transparent(done.Results[0].Index)
 }

@@ -79,8 +79,8 @@ func (d *Domain) openServices() error {
 		Registry: d.Registry,
 		Issuer:   c.Issuer, Shard: c.Log.Shard, LogOrigin: c.LogOrigin(), Missions: d.Authority, Custody: d.custody,
 		Directory: d.Authority, Log: d.Log, Heads: d.Heads, Witness: d.Witness, Receipts: d.Keys.Key(keys.Receipts).COSE(),
-		Epochs: d.epoch,
-		Past:   d.pastShards(), Operations: d,
+		Epochs: d.epoch, Evidence: d.Keys.Key(keys.Evidence).COSE(),
+		Past: d.pastShards(), Operations: d,
 		Published: published, Rate: c.Limits.Rate, Body: int64(c.Limits.Body), Metrics: d.metrics,
 		ServeMetrics: c.Loopback(), Now: d.o.Now, Logger: d.o.Logger,
 	}

@@ -64,6 +64,7 @@ type Config struct {
 	Witness    *witness.Server    // of other logs; nil: nobody's witness, its routes do not exist
 	Receipts   ledger.Signer      // signs COSE receipts
 	Epochs     Epochs             // commits feed epochs
+	Evidence   ledger.Signer      // signs the record of an export; nil: exports are not recorded
 	Published  Published          // what metadata tells about keys and bounds
 	Rate       int                // requests per second and caller
 	Body       int64              // octets of a request body; submissions may be four times as long

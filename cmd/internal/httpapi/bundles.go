@@ -57,7 +57,7 @@ func (a *API) postBundle(c *call) (reply, error) {
 	if err := b.collect(c.ctx); err != nil {
 		return reply{}, err
 	}
-	body, err := b.out.Marshal()
+	body, err := b.out.MarshalSigned(func(manifest []byte) ([]byte, error) { return a.logExport(c.ctx, manifest) })
 	if err != nil {
 		return reply{}, err
 	}

@@ -207,7 +207,7 @@ func (w *world) config(d Directory) Config {
 	return Config{Witness: witnesses,
 		Registry: registered,
 		Issuer:   testIssuer, Shard: "1", LogOrigin: testOrigin, Missions: w.fake, Peers: w.fake, Directory: d, Log: w.log,
-		Custody: keeper, Epochs: epochs,
+		Custody: keeper, Epochs: epochs, Evidence: w.log.Keys.Evidence,
 		Receipts: w.log.Keys.Receipt,
 		Published: Published{
 			Issuer: missiontest.Keys(w.issuer), Governance: missiontest.Keys(missiontest.Key("governance")),
