@@ -20,7 +20,7 @@ import (
 const maxFeedLeaves = 1 << 17
 
 var (
-	// errNoEpoch: the log is younger than a minute.
+	// errNoEpoch: the log is younger than a minute, or its newest epoch waits for witnesses.
 	errNoEpoch = because(errUnavailable, "no_feed_epoch")
 	// errEpochPassed: only the map of the newest epoch is kept.
 	errEpochPassed = &authority.Error{Kind: authority.Conflict, Code: "epoch_passed",
@@ -33,7 +33,8 @@ var (
 func newestEpoch(v ledger.View) (*epoch.Latest, error) {
 	e, err := epoch.Newest(v)
 	switch {
-	case errors.Is(err, ledger.ErrNoEpoch), err == nil && e.Index >= v.Head().Size:
+	case errors.Is(err, ledger.ErrNoEpoch), err == nil && e.Index >= v.Head().Size,
+		errors.Is(err, ledger.ErrUnavailable): // there is one, and it is not published yet
 		return nil, errNoEpoch
 	case err != nil:
 		return nil, logError(err)
