@@ -20,6 +20,8 @@ type BundleOptions struct {
 	Within time.Duration
 	// LegacyTyp accepts runtime records whose signature has the record's own media type as typ (evidence.Claims).
 	LegacyTyp bool
+	// Policy says which witnesses must have cosigned the checkpoint, if there is one.
+	Policy *ledger.WitnessPolicy
 }
 
 // VerifyBundle checks a bundle of the domain that trust is about: the container against its manifest, the checkpoint,
@@ -105,6 +107,7 @@ func (c *bundleCheck) checkHead() bool {
 		c.Findings.add(Audit, "exporter_unknown", pathManifest, "the bundle was exported by %.200q, not by %.200q",
 			m.Exporter, c.trust.Issuer)
 	}
+	c.checkWitnesses()
 	if c.opts.Mirror != nil {
 		c.checkMirror()
 	}

@@ -32,6 +32,7 @@ type BundleReport struct {
 	Missions     []MissionReport `json:"missions,omitempty"`
 	Findings     Findings        `json:"findings"` // about the bundle as a whole
 	NotClaimed   []Claim         `json:"not_claimed"`
+	WitnessedAt  string          `json:"witnessed_at,omitempty"` // when a quorum of the policy had cosigned the head
 	Outcome      Outcome         `json:"outcome"`
 
 	facts *facts

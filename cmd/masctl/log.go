@@ -28,7 +28,7 @@ func logCommand(s *session) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error { return s.fetchLog(c.Context(), args[0], entries) },
 	}
 	fetch.Flags().BoolVar(&entries, "entries", true, "also copy the entries")
-	return group("log", "The log: fetch, policy, feed, epoch, population, freeze, shards", fetch, policyCommand(s),
+	return group("log", "The log: fetch, policy, feed, epoch, population, freeze, shards, monitor", fetch, monitorCommand(s), policyCommand(s),
 		feedCommand(s), epochCommand(s), populationCommand(s), freezeCommand(s), shardsCommand(s))
 }
 

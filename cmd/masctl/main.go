@@ -89,7 +89,7 @@ func exitCode(err error) int {
 		}
 		return exitFinding
 	}
-	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.Canceled) ||
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, errIncomplete) ||
 		errors.Is(err, io.ErrUnexpectedEOF) {
 		return exitIncomplete
 	}

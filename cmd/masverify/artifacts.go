@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mission-authority/mas/federation"
+	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/mission"
 	"github.com/mission-authority/mas/verifier"
 )
@@ -116,8 +117,28 @@ artifact with exactly this provenance. An attribution that holds says where the 
 	}
 }
 
+// policyUsage is the help of the flag for a tlog-policy.
+const policyUsage = "tlog-policy file: its quorum must have cosigned the checkpoint"
+
+// policy reads a tlog-policy; nil without one.
+func (t *tool) policy(name string) (*ledger.WitnessPolicy, error) {
+	if name == "" {
+		return nil, nil
+	}
+	text, err := t.read(name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := ledger.ParseWitnessPolicy(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return p, nil
+}
+
 func (t *tool) checkpointCommand() *cobra.Command {
-	return &cobra.Command{
+	var policy string
+	c := &cobra.Command{
 		Use:   "checkpoint FILE --trust TRUST",
 		Short: "Check the signed head of a log",
 		Args:  cobra.ExactArgs(1),
@@ -130,20 +151,40 @@ func (t *tool) checkpointCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			p, err := t.policy(policy)
+			if err != nil {
+				return err
+			}
 			cp, fs := verifier.VerifyCheckpoint(text, &trust.Anchor)
+			claims, cosigned := verifier.LogClaims(), []string{}
+			if p != nil && fs.Outcome() == verifier.OK {
+				w, more := verifier.VerifyWitnessed(text, p)
+				fs = append(fs, more...)
+				for _, s := range w.Cosignatures {
+					cosigned = append(cosigned, s.Name)
+				}
+				if more.Outcome() == verifier.OK && !p.None() {
+					claims = verifier.Witnessed(claims)
+				}
+			}
 			t.conclude(fs.Outcome())
 			if t.json {
 				return t.document(map[string]any{"origin": cp.Origin, "size": cp.Size, "root": cp.Root.String(), "findings": fs,
-					"outcome": fs.Outcome(), "not_claimed": verifier.LogClaims()})
+					"outcome": fs.Outcome(), "not_claimed": claims, "cosigned_by": cosigned})
 			}
 			if fs.Outcome() == verifier.OK {
 				t.line("verified", "%s  size %d  root %s", cp.Origin, cp.Size, cp.Root)
 			}
+			for _, name := range cosigned {
+				t.line("cosigned", "%s", name)
+			}
 			t.findings(fs)
-			t.claims(verifier.LogClaims())
+			t.claims(claims)
 			return nil
 		},
 	}
+	c.Flags().StringVar(&policy, "policy", "", policyUsage)
+	return c
 }
 
 func (t *tool) consistencyCommand() *cobra.Command {

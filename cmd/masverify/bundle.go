@@ -11,7 +11,7 @@ import (
 
 func (t *tool) bundleCommand() *cobra.Command {
 	var opts verifier.BundleOptions
-	var mirror string
+	var mirror, policy string
 	c := &cobra.Command{
 		Use:   "bundle FILE --trust TRUST",
 		Short: "Check the evidence of a mission",
@@ -35,11 +35,15 @@ without it, the feed epoch in the bundle shows what they hold up to its covered 
 			if scanned != nil {
 				opts.Mirror = scanned.Mirror
 			}
+			if opts.Policy, err = t.policy(policy); err != nil {
+				return err
+			}
 			return t.bundle(verifier.VerifyBundle(data, trust, opts), scanned)
 		},
 	}
 	c.Flags().StringVar(&opts.Mission, "mission", "", "mission the bundle must be about")
 	c.Flags().StringVar(&mirror, "log", "", "directory with a mirror of the log")
+	c.Flags().StringVar(&policy, "policy", "", policyUsage)
 	c.Flags().DurationVar(&opts.Within, "within", 0, "declared bound between an event and its registration; 0: not judged")
 	c.Flags().BoolVar(&opts.LegacyTyp, "legacy-typ", false, "accept runtime records signed under the typ of older drafts")
 	return c
