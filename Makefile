@@ -39,6 +39,10 @@ run: build ## start one MAS on 127.0.0.1:8420 with its store under ./data
 test: ## everything that tests the product, soaks in reduced counts, at most 10 minutes on 2 cores
 	@bash .ci/test
 
+.PHONY: idle
+idle: ## two idle domains that witness each other, for ten minutes: their trees do not grow
+	SOAK=1 go test -count=1 -timeout 20m -run TestIdlePeers -v ./cmd/internal/domaintest | grep -E '^(idle|---|ok|FAIL)'
+
 .PHONY: soak
 soak: ## the same tests at full counts, with an hour of mixed load: many hours (docs/testing.md)
 	@SOAK=1 bash .ci/test
