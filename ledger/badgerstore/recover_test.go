@@ -276,3 +276,26 @@ func TestSmallerMemtable(t *testing.T) {
 	}
 	mustMatch(t, s)
 }
+
+// TestRunsOfAReplayAreNoFrames: a rebuild writes the runs of its indexes at the version of the last frame, before the
+// frames in between. A kill after that leaves a log in which no frame is missing.
+func TestRunsOfAReplayAreNoFrames(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, small())
+	w := newWriter(t, s)
+	w.write(s, 900)
+	mustClose(t, s)
+	if err := os.RemoveAll(filepath.Join(dir, "badger")); err != nil {
+		t.Fatal(err)
+	}
+	s = w.reopen(dir, small())
+	if s.Recovery().Replayed != 900 {
+		t.Fatalf("recovery: %+v", s.Recovery())
+	}
+	w.write(s, 1)
+	killed := image(t, dir)
+	found, err := badgerstore.Check(t.Context(), killed, small())
+	if err != nil || len(found) > 0 {
+		t.Errorf("after a kill: %v, %v", found, err)
+	}
+}

@@ -45,12 +45,13 @@ type walEntry struct {
 	version uint64
 	value   []byte
 	size    int
+	index   bool // of a run of an index: a replay writes it at the version of a later frame
 }
 
-// entryLengths reads the head of the entry at the start of b: where its key ends in a version, and its size.
-func entryLengths(b []byte) (keyEnd, size int, ok bool) {
+// entryLengths reads the head of the entry at the start of b: where its key is, which ends in a version, and its size.
+func entryLengths(b []byte) (key, keyEnd, size int, ok bool) {
 	if len(b) < 2 {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	head := b[2:min(len(b), walMaxHeader)]
 	used := 2
@@ -58,20 +59,20 @@ func entryLengths(b []byte) (keyEnd, size int, ok bool) {
 	for i := range lengths {
 		v, n := binary.Uvarint(head)
 		if n <= 0 {
-			return 0, 0, false
+			return 0, 0, 0, false
 		}
 		lengths[i], head, used = v, head[n:], used+n
 	}
 	klen, vlen := lengths[0], lengths[1]
 	if klen < 8 || klen > walMaxKey || vlen > math.MaxUint32 || uint64(len(b)) < uint64(used)+klen+vlen+4 {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
-	return used + int(klen), used + int(klen) + int(vlen) + 4, true
+	return used, used + int(klen), used + int(klen) + int(vlen) + 4, true
 }
 
 // parseEntry reads the entry at the start of b. It fails at zeros, at damage and at the end alike.
 func parseEntry(b []byte) (walEntry, bool) {
-	keyEnd, size, ok := entryLengths(b)
+	key, keyEnd, size, ok := entryLengths(b)
 	if !ok || crc32.Checksum(b[:size-4], castagnoli) != binary.BigEndian.Uint32(b[size-4:]) {
 		return walEntry{}, false
 	}
@@ -80,6 +81,7 @@ func parseEntry(b []byte) (walEntry, bool) {
 		version: math.MaxUint64 - binary.BigEndian.Uint64(b[keyEnd-8:]),
 		value:   b[keyEnd : size-4],
 		size:    size,
+		index:   b[key] == prefixBlock || b[key] == prefixRun,
 	}, true
 }
 
@@ -101,7 +103,7 @@ func readWAL(path string) (w walState, err error) {
 
 func scanWAL(b []byte) walState {
 	w := walState{end: walHeader}
-	off, open := walHeader, uint64(0)
+	off, open, index := walHeader, uint64(0), false
 	for {
 		e, ok := parseEntry(b[off:])
 		if !ok {
@@ -109,11 +111,13 @@ func scanWAL(b []byte) walState {
 		}
 		switch {
 		case e.meta&walBitTxn != 0 && (open == 0 || open == e.version):
-			open = e.version
+			open, index = e.version, index || e.index
 			w.arena += int64(e.size) + nodeOverhead
 		case e.meta&walBitFin != 0 && open != 0 && string(e.value) == strconv.FormatUint(open, 10):
-			w.add(open)
-			open = 0
+			if !index {
+				w.add(open)
+			}
+			open, index = 0, false
 			w.end = int64(off + e.size)
 		default: // nothing we wrote
 			return w
@@ -127,7 +131,7 @@ func scanWAL(b []byte) walState {
 
 // isTorn reports whether b begins with what may be a piece of one entry and holds zeros behind that.
 func isTorn(b []byte) bool {
-	_, size, ok := entryLengths(b)
+	_, _, size, ok := entryLengths(b)
 	if !ok {
 		size = walMaxHeader
 	}
