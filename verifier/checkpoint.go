@@ -13,13 +13,18 @@ import (
 // key. A checkpoint that only other keys signed is not verifiable.
 func VerifyCheckpoint(text []byte, anchor *Anchor) (ledger.Checkpoint, Findings) {
 	var fs Findings
-	v, err := anchor.noteVerifier()
+	good, compromised, err := anchor.logKeys()
 	if err != nil {
 		fs.add(Audit, "log_key_malformed", anchor.Origin, "the trusted verifier key of the log cannot be read")
 		return ledger.Checkpoint{}, fs
 	}
-	cp, err := ledger.OpenCheckpoint(text, anchor.Origin, v)
+	cp, err := ledger.OpenCheckpoint(text, anchor.Origin, good...)
 	var unsigned *note.UnverifiedNoteError
+	if errors.As(err, &unsigned) && len(compromised) > 0 {
+		if cp, err := ledger.OpenCheckpoint(text, anchor.Origin, compromised...); err == nil {
+			return anchor.compromisedHead(cp)
+		}
+	}
 	switch {
 	case err == nil:
 		return cp, fs
@@ -30,6 +35,19 @@ func VerifyCheckpoint(text []byte, anchor *Anchor) (ledger.Checkpoint, Findings)
 	default:
 		fs.add(Integrity, "checkpoint_malformed", anchor.Origin, "not a checkpoint of this log")
 	}
+	return ledger.Checkpoint{}, fs
+}
+
+// compromisedHead judges a checkpoint that only a compromised key signed: somebody else must have seen the same head.
+func (a *Anchor) compromisedHead(cp ledger.Checkpoint) (ledger.Checkpoint, Findings) {
+	var fs Findings
+	if k, ok := a.known(cp.Size, cp.Root); ok {
+		fs.add(Note, "log_key_compromised_anchored", a.Origin,
+			"a compromised key signed the checkpoint; its head is that which %s saw on %s", k.By, mission.FormatTime(k.At))
+		return cp, fs
+	}
+	fs.add(Audit, "log_key_compromised", a.Origin,
+		"only a compromised key signed the checkpoint, and nobody else is known to have seen its head")
 	return ledger.Checkpoint{}, fs
 }
 

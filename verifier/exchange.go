@@ -106,7 +106,7 @@ func (x *exchangeCheck) side(s Side, other *Trust) *sideCheck {
 	switch {
 	case !ok:
 		trust.Peers = append(slices.Clone(trust.Peers), other.Anchor)
-	case known.Origin != other.Origin || known.VKey != other.VKey:
+	case known.Origin != other.Origin || !known.KnowsLogKey(other.VKey) && !other.KnowsLogKey(known.VKey):
 		x.Findings.add(Audit, "trust_disagrees", other.Issuer, "the two trust documents name different logs of %.200q", other.Issuer)
 	}
 	out := &sideCheck{BundleReport: VerifyBundle(s.Bundle, &trust, BundleOptions{Mirror: s.Mirror}), trust: &trust, mirror: s.Mirror}

@@ -181,7 +181,7 @@ func (c *bundleCheck) readGenesis(r *RecordReport) error {
 	if g.Origin != c.trust.Origin {
 		return contentError("the genesis names another log")
 	}
-	if g.LogKey != c.trust.VKey {
+	if !c.trust.KnowsLogKey(g.LogKey) {
 		r.Findings.add(Note, "log_key_rotated", r.EntryID, "the log began with another checkpoint key")
 	}
 	return nil

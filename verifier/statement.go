@@ -26,6 +26,7 @@ type RecordReport struct {
 	receipt   *ledger.Receipt
 	root      ledger.Hash // that the receipt leads to
 	proven    bool        // the receipt verified
+	shown     time.Time   // by when the statement existed, as no compromised key says; zero: unknown
 	authentic bool        // the statement's signature verified, by a key that could sign then
 	body      []byte      // that the statement commits to; nil if it is not there
 	erased    bool        // the exporter says that the body was erased
@@ -202,8 +203,11 @@ func (r *RecordReport) checkSignature(trust *Trust) {
 		r.authentic = true
 		return
 	}
-	by, shown := r.registered(trust)
+	by, shown := r.registered()
 	switch {
+	case key.Status == KeyCompromised && !key.Until.After(unknownBoundary):
+		fs.add(Audit, "key_compromised_unbounded", r.EntryID,
+			"the key was compromised, and nobody knows since when: nothing that it signed counts")
 	case !shown:
 		fs.add(Audit, "key_"+string(key.Status)+"_untimed", r.EntryID,
 			"the key was %s on %s and no receipt shows that the statement is older", key.Status, mission.FormatTime(key.Until))
@@ -218,20 +222,15 @@ func (r *RecordReport) checkSignature(trust *Trust) {
 	}
 }
 
-// registered returns the registration time of a verified receipt by a key that is not compromised.
-func (r *RecordReport) registered(trust *Trust) (time.Time, bool) {
-	if r.receipt == nil || !r.proven {
-		return time.Time{}, false
+// registered returns when the statement is known to have existed by: the earliest time that a proof says which no
+// compromised key authenticates.
+func (r *RecordReport) registered() (time.Time, bool) { return r.shown, !r.shown.IsZero() }
+
+// existed remembers a time by which the statement is known to have existed.
+func (r *RecordReport) existed(at time.Time) {
+	if r.shown.IsZero() || at.Before(r.shown) {
+		r.shown = at
 	}
-	domain, ok := trust.Domain(r.receipt.Issuer)
-	if !ok {
-		return time.Time{}, false
-	}
-	key, ok := domain.Receipts.Find(r.receipt.KeyID)
-	if !ok || key.Status == KeyCompromised {
-		return time.Time{}, false
-	}
-	return time.Unix(r.receipt.IssuedAt, 0), true
 }
 
 // checkReceipt checks one receipt against the parsed statement.
@@ -263,8 +262,15 @@ func (r *RecordReport) checkReceipt(raw []byte, trust *Trust) {
 		fs.add(Integrity, "receipt_invalid", r.EntryID, "the receipt does not prove that the statement is in the log")
 		return
 	}
+	head, anchored := domain.known(receipt.Size, root)
 	switch key.Status {
+	case KeyActive:
 	case KeyCompromised:
+		if anchored {
+			fs.add(Note, "receipt_key_compromised_anchored", r.EntryID,
+				"the receipt's key is compromised; it leads to the head that %s saw on %s", head.By, mission.FormatTime(head.At))
+			break
+		}
 		fs.add(Audit, "receipt_key_compromised", r.EntryID,
 			"the receipt's key was compromised on %s: its time and its word prove nothing", mission.FormatTime(key.Until))
 	case KeyRetired:
@@ -272,5 +278,13 @@ func (r *RecordReport) checkReceipt(raw []byte, trust *Trust) {
 	}
 	r.receipt, r.root, r.proven = receipt, root, true
 	r.Index = &receipt.Index
+	if anchored {
+		r.existed(head.At)
+		r.bound(NotAfter, head.At, head.By)
+	}
+	if key.Status == KeyCompromised {
+		return
+	}
+	r.existed(time.Unix(receipt.IssuedAt, 0))
 	r.bound(NotAfter, time.Unix(receipt.IssuedAt, 0), "log of "+receipt.Issuer)
 }

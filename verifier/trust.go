@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -47,10 +48,13 @@ type Anchor struct {
 	Issuer     string      // byte for byte as in records, statements and tokens
 	Origin     string      // of the log
 	VKey       string      // signed-note verifier key of the log's checkpoints
+	Others     []LogKey    // further checkpoint keys: of an overlap, retired, compromised
 	Keys       *jws.KeySet // status responses, projections, derivation receipts
 	Governance *jws.KeySet // agreements; nil if unknown
 	Receipts   KeyRing     // COSE receipts of the log
 	Evidence   KeyRing     // COSE signed statements of the issuer
+	// Heads are heads of the log that others saw. They are not part of the document.
+	Heads []KnownHead
 }
 
 // A KeyRing holds COSE keys by key id, retired and compromised ones included.
@@ -151,8 +155,14 @@ type (
 		Evidence   []keyJSON   `json:"evidence_keys"`
 	}
 	logJSON struct {
-		Origin string `json:"origin"`
-		VKey   string `json:"vkey"`
+		Origin string       `json:"origin"`
+		VKey   string       `json:"vkey"`
+		Others []logKeyJSON `json:"others,omitempty"`
+	}
+	logKeyJSON struct {
+		VKey   string    `json:"vkey"`
+		Status KeyStatus `json:"status"`
+		Until  string    `json:"until,omitempty"`
 	}
 	keyJSON struct {
 		Key    mission.Raw `json:"jwk"`
@@ -204,10 +214,13 @@ func (j anchorJSON) anchor() (Anchor, error) {
 	if err := ledger.CheckOrigin(a.Origin); err != nil {
 		return Anchor{}, fmt.Errorf("%w: %w", ErrTrust, err)
 	}
-	if _, err := a.noteVerifier(); err != nil {
+	var err error
+	if a.Others, err = parseLogKeys(j.Log.Others); err != nil {
+		return Anchor{}, fmt.Errorf("%w: log: %w", ErrTrust, err)
+	}
+	if _, _, err := a.logKeys(); err != nil {
 		return Anchor{}, err
 	}
-	var err error
 	if a.Keys, err = jws.ParseKeySet(j.Keys.Bytes()); err != nil {
 		return Anchor{}, fmt.Errorf("%w: jwks: %w", ErrTrust, err)
 	}
@@ -258,19 +271,43 @@ func (j keyJSON) key() (k TrustedKey, kid []byte, err error) {
 	if name != "" && name != base64.RawURLEncoding.EncodeToString(kid) {
 		return k, nil, errors.New("the JWK names another kid than its statements carry")
 	}
-	switch j.Status {
+	k.Until, err = parseUntil(j.Status, j.Until)
+	return k, kid, err
+}
+
+// parseUntil reads the end of a key that has one.
+func parseUntil(status KeyStatus, text string) (until time.Time, err error) {
+	switch status {
 	case KeyActive:
-		if j.Until != "" {
-			return k, nil, errors.New("an active key has no until")
+		if text != "" {
+			return until, errors.New("an active key has no until")
 		}
 	case KeyRetired, KeyCompromised:
-		if k.Until, err = mission.ParseTime(j.Until); err != nil || !isIssuerTime(j.Until) {
-			return k, nil, errors.New("until is not YYYY-MM-DDTHH:MM:SSZ")
+		if until, err = mission.ParseTime(text); err != nil || !isIssuerTime(text) {
+			return until, errors.New("until is not YYYY-MM-DDTHH:MM:SSZ")
 		}
 	default:
-		return k, nil, fmt.Errorf("status %.20q", j.Status)
+		return until, fmt.Errorf("status %.20q", status)
 	}
-	return k, kid, nil
+	return until, nil
+}
+
+func parseLogKeys(list []logKeyJSON) ([]LogKey, error) {
+	if len(list) > maxTrustKeys {
+		return nil, fmt.Errorf("%d further keys", len(list))
+	}
+	var keys []LogKey
+	for i, j := range list {
+		at, err := parseUntil(j.Status, j.Until)
+		if err != nil {
+			return nil, fmt.Errorf("further key %d: %w", i, err)
+		}
+		if slices.ContainsFunc(keys, func(k LogKey) bool { return k.VKey == j.VKey }) {
+			return nil, fmt.Errorf("further key %d is there twice", i)
+		}
+		keys = append(keys, LogKey{VKey: j.VKey, Status: j.Status, Until: at})
+	}
+	return keys, nil
 }
 
 // Marshal returns the trust document in canonical JSON.
@@ -308,7 +345,14 @@ func (t *Trust) Marshal() ([]byte, error) {
 }
 
 func (a *Anchor) json() (anchorJSON, error) {
-	j := anchorJSON{Issuer: a.Issuer, Log: logJSON{a.Origin, a.VKey}}
+	j := anchorJSON{Issuer: a.Issuer, Log: logJSON{Origin: a.Origin, VKey: a.VKey}}
+	for _, o := range a.Others {
+		k := logKeyJSON{VKey: o.VKey, Status: o.Status}
+		if o.Status != KeyActive {
+			k.Until = mission.FormatTime(o.Until)
+		}
+		j.Log.Others = append(j.Log.Others, k)
+	}
 	var err error
 	if j.Keys, err = keySetJSON(a.Keys); err != nil {
 		return j, err

@@ -23,6 +23,7 @@ type metadata struct {
 	Issuer         string      `json:"issuer"`
 	JWKSURI        string      `json:"jwks_uri"`
 	GovernanceKeys mission.Raw `json:"mission_federation_governance_keys,omitempty"`
+	StatusKeys     mission.Raw `json:"mission_log_key_status_keys,omitempty"`
 	LogOrigin      string      `json:"mission_log_origin"`
 	LogVKey        string      `json:"mission_log_vkey"`
 	Checkpoint     string      `json:"mission_log_checkpoint_endpoint"`
@@ -131,7 +132,7 @@ func trustCommand(s *session) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error { return s.initTrust(c.Context(), args[0], agreements) },
 	}
 	init.Flags().StringArrayVar(&agreements, "agreement", nil, "digest of a federation agreement known to be genuine")
-	return group("trust", "Trust documents: init", init)
+	return group("trust", "Trust documents: init, update", init, updateCommand(s))
 }
 
 // initTrust fetches every key, checks that the log speaks with its own, and writes the document.
@@ -157,6 +158,11 @@ func (s *session) initTrust(ctx context.Context, path string, agreements []strin
 	}
 	if t.Producers, err = producersOf(ctx, c, m.Issuer); err != nil {
 		return err
+	}
+	if t.Governance != nil {
+		if err := s.learnKeys(ctx, c, t); err != nil {
+			return err
+		}
 	}
 	text, err := t.Marshal()
 	if err != nil {
@@ -229,8 +235,12 @@ func (m *metadata) anchor(ctx context.Context, c *client.Client) (verifier.Ancho
 	if a.Keys, err = m.issuerKeys(ctx, c); err != nil {
 		return a, err
 	}
-	if !m.GovernanceKeys.IsZero() {
-		if a.Governance, err = jws.ParseKeySet(m.GovernanceKeys.Bytes()); err != nil {
+	governance := m.GovernanceKeys
+	if governance.IsZero() {
+		governance = m.StatusKeys
+	}
+	if !governance.IsZero() {
+		if a.Governance, err = jws.ParseKeySet(governance.Bytes()); err != nil {
 			return a, finding("the governance keys are malformed: %w", err)
 		}
 	}

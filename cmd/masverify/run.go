@@ -28,6 +28,7 @@ type tool struct {
 	out      io.Writer
 	json     bool
 	trust    string // path of the trust document
+	keys     keyFlags
 	exit     int
 	consumed bool // standard input was read
 }
@@ -45,7 +46,7 @@ func run(args []string, in io.Reader, out, errout io.Writer) int {
 	root.SetErr(errout)
 	err := root.Execute()
 	switch {
-	case errors.Is(err, errNoTrust):
+	case errors.Is(err, errNoTrust), errors.Is(err, verifier.ErrKeyStatus):
 		fmt.Fprintln(errout, "masverify:", err)
 		return exitUnverifiable
 	case err != nil:
@@ -74,6 +75,7 @@ Exit codes: 0 all checked and right, 1 something is wrong, 2 something could not
 	}
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "print the report as one JSON document")
 	root.PersistentFlags().StringVar(&t.trust, "trust", "", "trust document of the issuer (trust.json)")
+	t.keys.add(root)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(t.bundleCommand(), t.exchangeCommand(), t.statementCommand(), t.receiptCommand(), t.workProductCommand(),
 		t.checkpointCommand(), t.consistencyCommand(), t.projectionCommand(), t.statusCommand(), t.agreementCommand(),
@@ -118,7 +120,11 @@ func (t *tool) anchors() (*verifier.Trust, error) {
 	if t.trust == "" {
 		return nil, errNoTrust
 	}
-	return t.readTrust(t.trust)
+	trust, err := t.readTrust(t.trust)
+	if err != nil {
+		return nil, err
+	}
+	return trust, t.keys.apply(t, trust)
 }
 
 func (t *tool) readTrust(name string) (*verifier.Trust, error) {

@@ -180,6 +180,22 @@ func NewKeySet(keys map[string]crypto.PublicKey) (*KeySet, error) {
 	return s, nil
 }
 
+// With returns a set that has one key more, or, if present is false, lacks it. s is not modified.
+func (s *KeySet) With(kid string, public crypto.PublicKey, present bool) (*KeySet, error) {
+	keys := make(map[string]crypto.PublicKey)
+	for _, id := range s.KeyIDs() {
+		if own, _, ok := s.Key(id); ok {
+			keys[id] = own
+		}
+	}
+	if present {
+		keys[kid] = public
+	} else {
+		delete(keys, kid)
+	}
+	return NewKeySet(keys)
+}
+
 // MarshalPublicKey returns the canonical JWK of a public key, with alg and use, and with kid unless it is "".
 func MarshalPublicKey(kid string, public crypto.PublicKey) ([]byte, error) {
 	k, err := describe(kid, public)

@@ -19,6 +19,7 @@ import (
 	"github.com/mission-authority/mas/cmd/internal/keys"
 	"github.com/mission-authority/mas/ledger"
 	"github.com/mission-authority/mas/ledger/registry"
+	"github.com/mission-authority/mas/verifier"
 )
 
 // get fetches something public.
@@ -196,6 +197,11 @@ func TestKeysOfARunningLog(t *testing.T) {
 	h := &keyHistory{t: t, dir: dir, config: c}
 	h.restart()
 	h.Register(t, 3)
+	anchor, err := domain.Anchor(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auditor := &verifier.Trust{Anchor: anchor}
 	statement, receipt := h.receipt()
 	oldReceipts, oldEvidence := h.Keys.Key(keys.Receipts), h.Keys.Key(keys.Evidence)
 	oldLog := h.VKey
@@ -229,6 +235,11 @@ func TestKeysOfARunningLog(t *testing.T) {
 	if s := h.status(); s.Version != 7 || len(s.Keys) != 12 {
 		t.Errorf("key status version %d with %d keys", s.Version, len(s.Keys))
 	}
+	// An auditor who looks during the overlap goes on with the keys of after it.
+	_, signed := get(t, h.Issuer+"/v1/keys/status")
+	if _, err := auditor.ApplyKeyStatus(signed, time.Now()); err != nil {
+		t.Error(err)
+	}
 	size = h.size()
 	h.restart()
 	if now := h.size(); now != size {
@@ -247,6 +258,13 @@ func TestKeysOfARunningLog(t *testing.T) {
 	types = h.entries()
 	if types[ledger.ContentTypeKeyStatus] != 12 || types[ledger.ContentTypeAnchors] != 2 {
 		t.Errorf("the log holds %v", types)
+	}
+	_, text := get(t, h.Issuer+"/log/main/checkpoint")
+	if _, fs := verifier.VerifyCheckpoint(text, &auditor.Anchor); fs.Outcome() != verifier.OK {
+		t.Errorf("the auditor of the overlap: %v", fs)
+	}
+	if r := verifier.VerifyStatement(statement, auditor); r.Verdict != verifier.Verified {
+		t.Errorf("a statement of before the rotation: %v", r.Findings)
 	}
 	kid := base64.RawURLEncoding.EncodeToString(oldReceipts.COSE().KeyID())
 	code, one := get(t, h.Issuer+"/.well-known/scitt-keys/"+kid)

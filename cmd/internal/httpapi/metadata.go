@@ -84,6 +84,9 @@ type metadata struct {
 	LogWitnesses   []namedWitness `json:"mission_log_witnesses,omitempty"`
 	LogPublish     string         `json:"mission_log_publish,omitempty"`
 	LogEnumeration enumeration    `json:"mission_log_enumeration"`
+	// Where the status of all keys is, and the keys that sign it.
+	LogKeyStatus     string      `json:"mission_log_key_status_endpoint,omitempty"`
+	LogKeyStatusKeys mission.Raw `json:"mission_log_key_status_keys,omitempty"` // JWK Set
 }
 
 // An enumeration says how everything that the log holds about a subject is found, in which order it is listed, and what
@@ -203,6 +206,9 @@ func (a *API) describe() error {
 	if a.config.Registry != nil {
 		m.LogRegistration, m.LogEvidence = a.url("/entries"), a.url("/v1/evidence")
 		m.LogPolicy = a.url("/v1/registration-policy")
+	}
+	if p.KeyStatus != nil {
+		m.LogKeyStatus, m.LogKeyStatusKeys = a.url("/v1/keys/status"), governance
 	}
 	if a.config.Peers != nil {
 		m.FederationVersions = []string{"1"}
