@@ -101,6 +101,9 @@ func (e *Edge) Partial(level int) []Hash {
 // Node returns the root of the perfect subtree number index of 2^height leaves, if its hashes are in the partial tile
 // of their level; ErrNotFound if not.
 func (e *Edge) Node(height int, index uint64) (Hash, error) {
+	if e.size>>height&1 == 1 && index == e.size>>height-1 {
+		return e.peaks[height], nil // the nodes of most paths and of every root
+	}
 	level, within := height/tileHeight, height%tileHeight
 	hashes := e.Partial(level)
 	first := index << within
