@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/mission-authority/mas/ledger"
+	"github.com/mission-authority/mas/ledger/epoch"
 	"github.com/mission-authority/mas/mission/authority"
 )
 
@@ -119,7 +120,7 @@ func (a *API) receipt(ctx context.Context, v ledger.View, index uint64) (receipt
 	if err != nil {
 		return nil, nil, fmt.Errorf("entry %d: %w", index, err)
 	}
-	seq, size, err := feedPosition(v, s.Subject, index)
+	seq, size, err := a.feedPosition(v, s.Subject, index)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -164,18 +165,49 @@ func (a *API) signReceipt(ctx context.Context, v ledger.View, head ledger.Head, 
 	return raw, nil
 }
 
-// feedPosition counts the entries with the subject before index, and all of them.
-func feedPosition(v ledger.View, subject string, index uint64) (seq, size uint64, err error) {
-	for at, err := range v.Feed(subject, -1) {
+// feedPosition counts the entries with the subject before index, and all of them. What the newest feed epoch covers is
+// counted there: only the tail behind it is read for a newer entry, and for an older one what comes before it.
+func (a *API) feedPosition(v ledger.View, subject string, index uint64) (seq, size uint64, err error) {
+	covered, _, err := epoch.Map(v, a.config.Issuer).Get(subject) // zero if there is none
+	if err != nil {
+		return 0, 0, logError(err)
+	}
+	if covered.Last >= v.Head().Size { // the view is of an older head than the map
+		covered = ledger.FeedSummary{}
+	}
+	if covered.Count > 0 && index <= covered.Last {
+		if seq, err = countFeed(v, subject, -1, index); err != nil {
+			return 0, 0, err
+		}
+	}
+	after := int64(-1)
+	if covered.Count > 0 {
+		after = int64(covered.Last)
+	}
+	for at, err := range v.Feed(subject, after) {
 		if err != nil {
 			return 0, 0, logError(err)
 		}
-		if at < index {
-			seq++
+		if at == index {
+			seq = covered.Count + size
 		}
 		size++
 	}
-	return seq, size, nil
+	return seq, covered.Count + size, nil
+}
+
+// countFeed counts the entries of a feed above after and below index.
+func countFeed(v ledger.View, subject string, after int64, index uint64) (n uint64, err error) {
+	for at, err := range v.Feed(subject, after) {
+		if err != nil {
+			return 0, logError(err)
+		}
+		if at >= index {
+			break
+		}
+		n++
+	}
+	return n, nil
 }
 
 // getReceiptKeys serves the COSE key set of the log.
