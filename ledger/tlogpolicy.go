@@ -164,7 +164,7 @@ func (p *policyParser) witness(args []string) error {
 
 func (p *policyParser) group(args []string) error {
 	if len(args) < 3 {
-		return errors.New("want: group <name> all|any|<k> <name>...")
+		return errors.New("want group, a name, all, any or a number, and names")
 	}
 	if len(p.policy.groups) == maxPolicyGroups {
 		return errors.New("too many groups")
