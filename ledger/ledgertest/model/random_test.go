@@ -53,7 +53,7 @@ func TestRandomOperations(t *testing.T) {
 	w.log.Stop()
 	t.Logf("model: %d random steps: %v; %d logs, %d entries in the last", steps, w.done, w.logs, len(w.entries))
 	for _, op := range operations {
-		if w.done[op.name] == 0 {
+		if w.done[op.name] == 0 && !testing.Short() { // a thousand steps may miss the rarest
 			t.Errorf("nothing was done of %q", op.name)
 		}
 	}
