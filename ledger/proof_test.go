@@ -97,6 +97,9 @@ func flipBits(h *ledger.Hash, f func()) {
 
 // Audit rows: 4, 6.
 func TestInclusionOfEveryIndexAndSize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine: the run without the race detector has it")
+	}
 	const largest = 300
 	tree := newTestTree(largest)
 	for size := uint64(1); size <= largest; size++ {
@@ -187,6 +190,9 @@ func TestInclusionRefusesEveryFlippedBit(t *testing.T) {
 
 // Audit rows: 5.
 func TestConsistencyOfEveryPair(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine: the run without the race detector has it")
+	}
 	const largest = 300
 	tree := newTestTree(largest)
 	roots := make([]ledger.Hash, largest+1)

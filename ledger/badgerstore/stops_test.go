@@ -117,6 +117,9 @@ func TestStopsOnAFullDisk(t *testing.T) {
 // TestStopsFaults breaks every operation in every way: no acknowledged stop is lost, none is forgotten before it was
 // replayed, and one that was not acknowledged is in force all the same until the next start.
 func TestStopsFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine: the run without the race detector has it")
+	}
 	total := 0
 	run := func(at int, fault journaltest.Fault, keep journaltest.Survivors) {
 		disk := journaltest.NewDisk()

@@ -161,6 +161,9 @@ func TestErase(t *testing.T) {
 // TestVaultFaults breaks every operation in every way: no key is used twice, every body sealed opens, and what was
 // erased stays erased.
 func TestVaultFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine: the run without the race detector has it")
+	}
 	for _, fault := range journaltest.Faults {
 		for _, keep := range journaltest.AllSurvivors {
 			for at := 1; ; at++ {

@@ -219,6 +219,9 @@ func TestClosedJournal(t *testing.T) {
 // TestFaults breaks every operation in every way, once each, restarts in every way, and expects that every acknowledged
 // frame is there, at most the one of unknown outcome besides, and that the journal goes on.
 func TestFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine: the run without the race detector has it")
+	}
 	for _, fault := range journaltest.Faults {
 		for _, keep := range journaltest.AllSurvivors {
 			t.Run(fmt.Sprintf("%v, %v", fault, keep), func(t *testing.T) {
