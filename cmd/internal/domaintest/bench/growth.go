@@ -24,7 +24,7 @@ func init() {
 }
 
 // memoryLimit is the GOMEMLIMIT of the growing process: a memory cgroup needs rights that a benchmark should not need.
-const memoryLimit = 400 << 20
+const memoryLimit = 440 << 20
 
 // A window is what one span of entries took. It is kept in steps of 10 us, so that it costs no memory to speak of.
 type window struct {
