@@ -286,6 +286,9 @@ func (in *inspection) addValueLogs(paths []string) error {
 	}
 	if !w.clean {
 		in.vlogCut, in.cut = true, w.last
+		// Badger copies the values of a frame, not in the order of their addresses, before it logs their keys: behind the
+		// last frame whose keys are there a kill leaves anything.
+		w.torn = w.torn || w.last >= in.applied
 		in.unclean(path, w)
 	}
 	return nil

@@ -1,8 +1,10 @@
 package badgerstore_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -298,4 +300,34 @@ func TestRunsOfAReplayAreNoFrames(t *testing.T) {
 	if err != nil || len(found) > 0 {
 		t.Errorf("after a kill: %v, %v", found, err)
 	}
+}
+
+// TestKillWhileValuesAreCopied: Badger copies the values of a frame into its value log before it logs their keys, and
+// the processor not from the first octet to the last. What a kill leaves behind the last frame is no damage.
+func TestKillWhileValuesAreCopied(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, small())
+	w := newWriter(t, s)
+	w.write(s, 50)
+	killed := image(t, dir)
+	logs, err := filepath.Glob(filepath.Join(killed, "badger", "*.vlog"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("%d value logs, %v", len(logs), err)
+	}
+	slices.Sort(logs)
+	newest := logs[len(logs)-1]
+	data, err := os.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := len(bytes.TrimRight(data, "\x00"))
+	copy(data[end+32:], bytes.Repeat([]byte{0x5a}, 700)) // the first octets were to come last
+	if err := os.WriteFile(newest, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, err := badgerstore.Check(t.Context(), killed, small())
+	if err != nil || len(found) > 0 {
+		t.Errorf("after a kill: %v, %v", found, err)
+	}
+	mustClose(t, w.reopen(killed, small()))
 }

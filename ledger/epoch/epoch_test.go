@@ -242,8 +242,9 @@ func TestFaults(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			if fault == ledgertest.CrashBefore || fault == ledgertest.CrashAfter {
+				crashed := b.Crashed // of this log, not of the one opened after it
 				go func() {
-					b.Crashed()
+					crashed()
 					cancel() // nobody will answer
 				}()
 			}

@@ -273,8 +273,9 @@ func (w *world) diskError() {
 }
 
 func (w *world) powerCut() {
+	c := w.change(w.some()) // which may have to add one first
 	w.memory.PowerFail()
-	if _, err := w.log.Commit(w.t.Context(), w.change(w.some())); err == nil {
+	if _, err := w.log.Commit(w.t.Context(), c); err == nil {
 		w.t.Error("a commit after the power was cut")
 	}
 	w.restart()
