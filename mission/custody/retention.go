@@ -137,13 +137,11 @@ func (c *Custody) adopt(ctx context.Context) error {
 	})
 }
 
-// Run finishes what Recover finishes, puts the retention policy in force and applies it, now and every six hours,
-// until ctx ends. Failures are logged and tried again; an error is returned only if ctx did not end.
+// Run puts the retention policy in force and applies it, now and every six hours, until ctx ends; every six hours it
+// also does what Recover does, which whoever starts a service calls before anybody can read. Failures are logged and
+// tried again.
 func (c *Custody) Run(ctx context.Context) error {
 	for {
-		if _, err := c.Recover(ctx); err != nil && ctx.Err() == nil {
-			c.Logger.Error("logged erasures could not be finished", "error", err)
-		}
 		if c.Retention != nil {
 			if erased, err := c.Pass(ctx, c.Now()); err != nil && ctx.Err() == nil {
 				c.Logger.Error("retention pass ended early", "erased", erased, "error", err)
@@ -157,6 +155,9 @@ func (c *Custody) Run(ctx context.Context) error {
 			wait.Stop()
 			return nil
 		case <-wait.C:
+		}
+		if _, err := c.Recover(ctx); err != nil && ctx.Err() == nil {
+			c.Logger.Error("logged erasures could not be finished", "error", err)
 		}
 	}
 }
